@@ -24,6 +24,9 @@ mod errno;
 mod id;
 mod range;
 
+pub mod key;
+pub mod message;
+
 pub use errno::Errno;
 pub use id::{MessageId, WireObjectId};
 pub use range::{BLOCK_BYTES, ByteRange};
