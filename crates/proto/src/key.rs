@@ -223,4 +223,4 @@ impl fmt::Debug for CookieKey {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -25,6 +25,7 @@ mod id;
 mod range;
 
 pub mod key;
+pub mod listing;
 pub mod message;
 
 pub use errno::Errno;
