@@ -24,6 +24,7 @@ mod errno;
 mod id;
 mod range;
 
+pub mod command;
 pub mod key;
 pub mod listing;
 pub mod message;
