@@ -1,0 +1,174 @@
+//! Sessions: what each may take, in which order, and what it holds.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use holdfast_proto::MessageId;
+
+use crate::moment::Moment;
+use crate::request::successor;
+use crate::{LeaseId, ObjectId, SessionId};
+
+/// Whether anything can be handed to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Flow {
+    /// It can.
+    Flowing,
+    /// Its socket is full.
+    Stalled,
+    /// Not before `until`, a set timer.
+    Paused { until: Moment },
+    /// It is being taken apart.
+    Ended,
+}
+
+/// Whether the shell knows that the session can take something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Signal {
+    /// It was not told since it last found nothing.
+    Quiet,
+    /// It was told.
+    Told,
+}
+
+/// Whether the session ever offered to work. One that never did cannot end an outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    /// No credit yet.
+    Silent,
+    /// It granted credits.
+    Serving,
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Session {
+    pub(crate) credits: u32,
+    pub(crate) flow: Flow,
+    pub(crate) signal: Signal,
+    pub(crate) service: Service,
+    /// The number from which selection goes on (the kernel's `req_id_next`).
+    pub(crate) cursor: MessageId,
+    /// New READs of the objects it holds open.
+    pub(crate) reads: BTreeSet<MessageId>,
+    /// New CLOSEs for it.
+    pub(crate) closes: BTreeSet<MessageId>,
+    /// OPENs and READs it was handed and has not answered.
+    pub(crate) delivered: BTreeSet<MessageId>,
+    /// A CLOSE just handed out, whose delivery can still fail.
+    pub(crate) unconfirmed_close: Option<MessageId>,
+    pub(crate) leases: BTreeSet<LeaseId>,
+    /// Open objects without READs, least recently used first.
+    pub(crate) idle: BTreeSet<(u64, ObjectId)>,
+    next_turn: u64,
+}
+
+impl Session {
+    fn new() -> Self {
+        Self {
+            credits: 0,
+            flow: Flow::Flowing,
+            signal: Signal::Quiet,
+            service: Service::Silent,
+            cursor: MessageId(0),
+            reads: BTreeSet::new(),
+            closes: BTreeSet::new(),
+            delivered: BTreeSet::new(),
+            unconfirmed_close: None,
+            leases: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            next_turn: 0,
+        }
+    }
+
+    /// The request that is its turn: the first at or after the cursor, then from the smallest number.
+    ///
+    /// OPEN and READ need a credit; CLOSE needs none.
+    pub(crate) fn select(&self, opens: &BTreeSet<MessageId>) -> Option<MessageId> {
+        if self.flow != Flow::Flowing {
+            return None;
+        }
+        let none = BTreeSet::new();
+        let (opens, reads) = match self.credits {
+            0 => (&none, &none),
+            _ => (opens, &self.reads),
+        };
+        let queues = [opens, reads, &self.closes];
+        let from_cursor = queues.iter().filter_map(|q| q.range(self.cursor..).next());
+        let from_start = queues.iter().filter_map(|queue| queue.first());
+        from_cursor.min().or_else(|| from_start.min()).copied()
+    }
+
+    /// Marks `id` as handed out: selection goes on after it.
+    pub(crate) fn advance(&mut self, id: MessageId) {
+        self.cursor = successor(id);
+    }
+
+    pub(crate) fn enter_idle(&mut self, object: ObjectId) -> u64 {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.idle.insert((turn, object));
+        turn
+    }
+}
+
+/// All sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Sessions {
+    by_id: BTreeMap<SessionId, Session>,
+    next: u64,
+    serving: usize,
+}
+
+impl Sessions {
+    pub(crate) fn insert(&mut self) -> SessionId {
+        let id = SessionId(self.next);
+        self.next += 1;
+        self.by_id.insert(id, Session::new());
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: SessionId) -> Session {
+        let session = self.by_id.remove(&id).expect("only a live session ends");
+        self.serving -= usize::from(session.service == Service::Serving);
+        session
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The session `id`, which the caller knows to live because another table names it.
+    pub(crate) fn live(&self, id: SessionId) -> &Session {
+        self.by_id.get(&id).expect("a named session lives")
+    }
+
+    pub(crate) fn live_mut(&mut self, id: SessionId) -> &mut Session {
+        self.by_id.get_mut(&id).expect("a named session lives")
+    }
+
+    /// Notes that the session offers to work.
+    pub(crate) fn note_serving(&mut self, id: SessionId) {
+        let session = self.by_id.get_mut(&id).expect("a named session lives");
+        if session.service == Service::Silent {
+            session.service = Service::Serving;
+            self.serving += 1;
+        }
+    }
+
+    /// Sessions that ever offered to work.
+    pub(crate) fn serving(&self) -> usize {
+        self.serving
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.by_id.iter().map(|(id, session)| (*id, session))
+    }
+}
