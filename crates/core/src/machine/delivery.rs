@@ -42,6 +42,7 @@ impl Core {
             Body::Close { lease, .. } => self.deliver_close(session, id, lease),
         };
         self.counters.deliveries += 1;
+        self.close_surplus(session);
         self.quiet_if_idle(session);
         Some(Delivery {
             msg_id: id,

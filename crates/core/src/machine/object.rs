@@ -121,7 +121,7 @@ impl Core {
     }
 
     /// Closes idle objects, least recently used first, while the session holds too many (H16).
-    fn close_surplus(&mut self, id: SessionId) {
+    pub(super) fn close_surplus(&mut self, id: SessionId) {
         loop {
             let session = self.sessions.live_mut(id);
             let kept = session.leases.len().saturating_sub(session.closes.len());

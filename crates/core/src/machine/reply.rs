@@ -134,12 +134,12 @@ impl Core {
         };
         let covered = matches!(self.requests.live(id).phase(), Phase::Covered { .. });
         match answer {
-            Ok(()) if !covered => {
+            Ok(()) => {
                 self.arrived(object, lease, range);
                 self.remove_request(id);
             }
-            Err(errno) if !covered => self.read_refused(object, range, id, errno),
-            Ok(()) | Err(_) => self.remove_request(id),
+            Err(_) if covered => self.remove_request(id),
+            Err(errno) => self.read_refused(object, range, id, errno),
         }
         self.settle(object);
         Ok(object)
