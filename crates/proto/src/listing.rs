@@ -8,10 +8,11 @@
 
 mod build;
 mod record;
+mod wire;
 
 use alloc::vec::Vec;
-use zerocopy::little_endian::{I64, U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use wire::{FLAG_NEGATIVE, WireHeader};
+use zerocopy::FromBytes;
 
 pub use build::{ListingBuilder, PushError};
 pub use record::{EntryKindRef, EntryRef, RecordError};
@@ -26,9 +27,6 @@ pub const RECORD_BYTES_MAX: usize = 8192;
 pub const TARGET_BYTES_MAX: usize = 4095;
 /// Greatest permission bits of an entry: set-id, sticky and rwx of all three.
 pub const MODE_MAX: u16 = 0o7777;
-
-/// Header flag: no record, because the name does not exist.
-const FLAG_NEGATIVE: u32 = 1;
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,63 +67,6 @@ pub struct Entry {
     /// The version, opaque; empty when the origin has none.
     pub validator: Vec<u8>,
 }
-
-/// The header of a document as it lies in its bytes.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct WireHeader {
-    magic: [u8; 8],
-    flags: U32,
-    reserved: U32,
-    record_count: U64,
-    total_bytes: U64,
-}
-
-/// The fixed part of a record as it lies in its bytes; name, validator and target follow.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct WireRecord {
-    record_bytes: U32,
-    kind: u8,
-    flags: u8,
-    name_bytes: U16,
-    size: U64,
-    mtime_s: I64,
-    mtime_ns: U32,
-    mode: U32,
-    validator_bytes: U16,
-    target_bytes: U16,
-    reserved: U32,
-}
-
-const RECORD_FIXED_BYTES: usize = 40;
-/// A record's fixed part and a name of one byte, padded.
-const RECORD_BYTES_MIN: usize = 48;
-const RECORD_ALIGN_BYTES: usize = 8;
-
-const KIND_FILE: u8 = 1;
-const KIND_DIRECTORY: u8 = 2;
-const KIND_SYMLINK: u8 = 3;
-
-const FLAG_SIZE: u8 = 1;
-const FLAG_MODE: u8 = 2;
-const FLAG_MTIME: u8 = 4;
-
-const _: () = {
-    use core::mem::{offset_of, size_of};
-    assert!(size_of::<WireHeader>() == HEADER_BYTES);
-    assert!(offset_of!(WireHeader, record_count) == 16);
-    assert!(offset_of!(WireHeader, total_bytes) == 24);
-    assert!(size_of::<WireRecord>() == RECORD_FIXED_BYTES);
-    assert!(offset_of!(WireRecord, name_bytes) == 6);
-    assert!(offset_of!(WireRecord, size) == 8);
-    assert!(offset_of!(WireRecord, mtime_s) == 16);
-    assert!(offset_of!(WireRecord, mtime_ns) == 24);
-    assert!(offset_of!(WireRecord, mode) == 28);
-    assert!(offset_of!(WireRecord, validator_bytes) == 32);
-    assert!(offset_of!(WireRecord, target_bytes) == 34);
-    assert!(offset_of!(WireRecord, reserved) == 36);
-};
 
 /// Why bytes are no listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,12 @@
 //! Writing a listing.
 
 use super::record::check_target;
+use super::wire::{
+    FLAG_MODE, FLAG_MTIME, FLAG_NEGATIVE, FLAG_SIZE, KIND_DIRECTORY, KIND_FILE, KIND_SYMLINK,
+    RECORD_ALIGN_BYTES, RECORD_FIXED_BYTES, WireHeader, WireRecord,
+};
 use super::{
-    Entry, EntryKind, FLAG_MODE, FLAG_MTIME, FLAG_NEGATIVE, FLAG_SIZE, HEADER_BYTES,
-    KIND_DIRECTORY, KIND_FILE, KIND_SYMLINK, MAGIC, MODE_MAX, Mtime, RECORD_ALIGN_BYTES,
-    RECORD_BYTES_MAX, RECORD_FIXED_BYTES, TARGET_BYTES_MAX, WireHeader, WireRecord,
+    Entry, EntryKind, HEADER_BYTES, MAGIC, MODE_MAX, Mtime, RECORD_BYTES_MAX, TARGET_BYTES_MAX,
 };
 use crate::ByteRange;
 use crate::key::{NAME_BYTES_MAX, NameError, VALIDATOR_BYTES_MAX, check_name};

@@ -1,10 +1,10 @@
 //! One record of a listing, read in place.
 
-use super::{
-    Entry, EntryKind, FLAG_MODE, FLAG_MTIME, FLAG_SIZE, KIND_DIRECTORY, KIND_FILE, KIND_SYMLINK,
-    MODE_MAX, Mtime, RECORD_ALIGN_BYTES, RECORD_BYTES_MAX, RECORD_BYTES_MIN, RECORD_FIXED_BYTES,
-    TARGET_BYTES_MAX, WireRecord,
+use super::wire::{
+    FLAG_MODE, FLAG_MTIME, FLAG_SIZE, KIND_DIRECTORY, KIND_FILE, KIND_SYMLINK, RECORD_ALIGN_BYTES,
+    RECORD_BYTES_MIN, RECORD_FIXED_BYTES, WireRecord,
 };
+use super::{Entry, EntryKind, MODE_MAX, Mtime, RECORD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::ByteRange;
 use crate::key::{NameError, VALIDATOR_BYTES_MAX, check_name};
 use zerocopy::FromBytes;
