@@ -213,6 +213,21 @@ fn broken_records_are_refused_by_name() {
 }
 
 #[test]
+fn padding_is_to_8_bytes_and_no_further() {
+    let longer = |bytes: &mut Vec<u8>| {
+        bytes.extend([0; 8]);
+        (bytes[24], bytes[HEADER_BYTES]) = (88, 56);
+    };
+    assert_eq!(
+        record_error(longer),
+        RecordError::Parts {
+            parts: 48,
+            record: 56
+        }
+    );
+}
+
+#[test]
 fn what_a_flag_does_not_announce_is_ignored() {
     let mut bytes = document(&[file(b"a")]);
     bytes[HEADER_BYTES + 5] = 0;
