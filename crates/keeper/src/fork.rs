@@ -23,8 +23,10 @@ pub(crate) const EXIT_FDS: i32 = 202;
 
 /// First inherited descriptor (sd_listen_fds(3): `SD_LISTEN_FDS_START`).
 const LISTEN_FDS_START: RawFd = 3;
-/// Highest number of the classic signals; real-time signals have no default but death and are not ignored by anyone here.
-const CLASSIC_SIGNAL_MAX: libc::c_int = 31;
+/// Highest signal number (signal(7)).
+const SIGNAL_MAX: libc::c_int = 64;
+/// `CLOSE_RANGE_CLOEXEC` of close_range(2): mark, do not close.
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 /// Digits of the largest pid and a NUL.
 const PID_BYTES_MAX: usize = 11;
@@ -136,7 +138,7 @@ fn write_own_pid(listen_pid: &mut [u8]) {
 }
 
 /// Puts `sources[i]` on number 3 + i, without close-on-exec. First all of them are copied above the last target, so that
-/// no target still needed as a source is overwritten.
+/// no target still needed as a source is overwritten. All beyond is closed by exec.
 fn place_descriptors(sources: &mut [RawFd]) -> bool {
     let Some(end) = RawFd::try_from(sources.len())
         .ok()
@@ -153,19 +155,32 @@ fn place_descriptors(sources: &mut [RawFd]) -> bool {
             Err(_) => return false,
         }
     }
-    (LISTEN_FDS_START..)
+    let all_placed = (LISTEN_FDS_START..)
         .zip(sources.iter())
         .all(|(target, source)| {
             // SAFETY: dup2 reads no memory. What it closes on `target` is the child's copy of a descriptor that is
             // close-on-exec and used by nobody in the child: every source lies at or above `end`, and no Rust owner runs here.
             unsafe { libc::dup2(*source, target) == target }
-        })
+        });
+    // What the keeper itself was started with (a pipe of whoever started it) must not live on in its children. On a kernel
+    // without the flag (before 5.11) this fails and such descriptors, if any, are inherited.
+    // SAFETY: close_range takes three integers, and with this flag closes nothing in the running process.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            end.unsigned_abs(),
+            libc::c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    all_placed
 }
 
 /// Signal actions that survive exec (ignored ones) and handlers of the parent are set to their defaults.
 fn default_signal_actions() {
-    for signal in 1..=CLASSIC_SIGNAL_MAX {
-        // SAFETY: SIG_DFL installs no code; for SIGKILL and SIGSTOP the call fails and changes nothing.
+    for signal in 1..=SIGNAL_MAX {
+        // SAFETY: SIG_DFL installs no code; for SIGKILL, SIGSTOP and the C library's own
+        // signals the call fails and changes nothing.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }

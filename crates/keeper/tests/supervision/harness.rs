@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_keeper::status::{KeeperStatus, ProcessStatus, query};
@@ -33,6 +33,8 @@ fn start(spec: &Spec, dir: &Path) -> Child {
             SPEC_VARIABLE,
             serde_json::to_string(spec).expect("plain data"),
         )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .expect("keeper started")
@@ -159,20 +161,44 @@ pub fn exists(pid: u32) -> bool {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // First the keeper, so that it replaces nobody; then whoever it left, told by the marker in its environment.
+        // First the keeper, so that it replaces nobody; then whoever it left.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let run_dir = self.run_dir();
-        for seen in self.seen() {
-            let environment =
-                std::fs::read(format!("/proc/{}/environ", seen.pid)).unwrap_or_default();
-            let marker = format!("NOTIFY_SOCKET={}/", run_dir.display());
-            let is_ours = environment
-                .windows(marker.len())
-                .any(|window| window == marker.as_bytes());
-            if let Some(pid) = Pid::from_raw(seen.pid as i32).filter(|_| is_ours) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let left = living_with(self.dir.path());
+            if left.is_empty() || Instant::now() > end {
+                break;
+            }
+            for pid in left {
                 let _ = kill_process(pid, Signal::KILL);
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Processes that carry the test's directory, whose name is unique, in their environment: children, and children between
+/// fork and exec, which still have the keeper's. A zombie has no environment.
+fn living_with(dir: &Path) -> Vec<Pid> {
+    let marker = dir.as_os_str().as_encoded_bytes();
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .and_then(Pid::from_raw)
+        else {
+            continue;
+        };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment
+            .windows(marker.len())
+            .any(|window| window == marker)
+        {
+            pids.push(pid);
+        }
+    }
+    pids
 }
