@@ -11,6 +11,7 @@
 
 pub mod device;
 pub mod errno;
+pub mod manifest;
 mod object;
 mod retry;
 mod run;

@@ -4,6 +4,7 @@
 //! exactly that version or an error, never a blend.
 
 pub mod dir;
+pub mod http;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,12 +76,13 @@ pub const ROOT_NAME: &[u8] = b"root";
 ///
 /// # Errors
 /// [`SourceError::Unsupported`] when the volume's credentials or options do not fit the source.
-pub fn connect(url: &SourceUrl, _config: &VolumeConfig) -> Result<Arc<dyn Source>, SourceError> {
+pub fn connect(url: &SourceUrl, config: &VolumeConfig) -> Result<Arc<dyn Source>, SourceError> {
     match url {
         SourceUrl::Directory(root) => Ok(Arc::new(dir::DirSource::new(root.clone()))),
-        SourceUrl::Http(_) | SourceUrl::S3(_) => Err(SourceError::Unsupported {
+        SourceUrl::Http(url) => Ok(Arc::new(http::HttpSource::new(url.clone(), config)?)),
+        SourceUrl::S3(_) => Err(SourceError::Unsupported {
             place: url.volume_key(),
-            detail: "this build serves dir: only".into(),
+            detail: "this build serves dir: and http: only".into(),
         }),
     }
 }
