@@ -57,6 +57,8 @@ pub(crate) struct Session {
     /// A CLOSE just handed out, whose delivery can still fail.
     pub(crate) unconfirmed_close: Option<MessageId>,
     pub(crate) leases: BTreeSet<LeaseId>,
+    /// OPENs in back-off because it closed their leases: a `restore` says that this was a death and no habit.
+    pub(crate) forgivable: BTreeSet<MessageId>,
     /// Open objects without READs, least recently used first.
     pub(crate) idle: BTreeSet<(u64, ObjectId)>,
     next_turn: u64,
@@ -75,6 +77,7 @@ impl Session {
             delivered: BTreeSet::new(),
             unconfirmed_close: None,
             leases: BTreeSet::new(),
+            forgivable: BTreeSet::new(),
             idle: BTreeSet::new(),
             next_turn: 0,
         }
@@ -156,6 +159,13 @@ impl Sessions {
         if session.service == Service::Silent {
             session.service = Service::Serving;
             self.serving += 1;
+        }
+    }
+
+    /// The OPEN is not in back-off any more.
+    pub(crate) fn forget_forgivable(&mut self, id: MessageId) {
+        for session in self.by_id.values_mut() {
+            session.forgivable.remove(&id);
         }
     }
 

@@ -189,6 +189,11 @@ impl Core {
             let lease = self.requests.live(*request).delivered_with();
             assert!(lease.is_some_and(|lease| session.leases.contains(&lease)));
         }
+        for open in &session.forgivable {
+            let request = self.requests.live(*open);
+            assert_eq!(request.body, Body::Open);
+            assert!(matches!(request.phase(), Phase::Backoff { .. }));
+        }
         for request in session.reads.iter().chain(&session.closes) {
             assert_eq!(self.requests.live(*request).phase(), Phase::New);
         }

@@ -94,7 +94,7 @@ impl Core {
         self.advance(now);
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
-                Timer::Retry(request) => self.end_backoff(request),
+                Timer::Retry(request) => self.retry(request),
                 Timer::OutageDeadline(object) => self.expire_outage(object),
                 Timer::Resume(session) => self.resume(session),
             }

@@ -3,6 +3,7 @@
 use holdfast_proto::MessageId;
 
 use super::Core;
+use crate::moment::Moment;
 use crate::request::{Body, Origin, Phase};
 use crate::session::{Flow, Signal};
 use crate::timer::Timer;
@@ -77,7 +78,7 @@ impl Core {
         let (object, body, phase) = (request.object, request.body, request.phase());
         match phase {
             Phase::New => self.unready(id),
-            Phase::Backoff { until } => self.timers.cancel(until, Timer::Retry(id)),
+            Phase::Backoff { until } => self.leave_backoff(id, until),
             Phase::Delivered { .. } | Phase::Covered { .. } => self.take_back(id),
         }
         if let Body::Read { range, .. } = body {
@@ -101,8 +102,27 @@ impl Core {
         self.counters.retries += 1;
     }
 
+    /// Takes the request's timer away.
+    fn leave_backoff(&mut self, id: MessageId, until: Moment) {
+        self.timers.cancel(until, Timer::Retry(id));
+        if self.requests.live(id).body == Body::Open {
+            self.sessions.forget_forgivable(id);
+        }
+    }
+
     /// A back-off's timer fired.
+    pub(super) fn retry(&mut self, id: MessageId) {
+        self.sessions.forget_forgivable(id);
+        self.requests.set_phase(id, Phase::New);
+        self.make_ready(id);
+    }
+
+    /// Ends a back-off before its time.
     pub(super) fn end_backoff(&mut self, id: MessageId) {
+        let Phase::Backoff { until } = self.requests.live(id).phase() else {
+            return;
+        };
+        self.leave_backoff(id, until);
         self.requests.set_phase(id, Phase::New);
         self.make_ready(id);
     }
@@ -110,10 +130,7 @@ impl Core {
     /// A new reader needs this request: ends its back-off, unless that happened a moment ago.
     pub(super) fn rearm(&mut self, id: MessageId) {
         let request = self.requests.live(id);
-        if let Phase::Backoff { until } = request.phase()
-            && self.now.since(request.armed) >= self.config.rearm_interval
-        {
-            self.timers.cancel(until, Timer::Retry(id));
+        if self.now.since(request.armed) >= self.config.rearm_interval {
             self.end_backoff(id);
         }
     }

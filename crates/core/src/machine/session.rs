@@ -6,7 +6,7 @@ use core::time::Duration;
 use holdfast_proto::MessageId;
 
 use super::Core;
-use crate::lease::Yield;
+use crate::lease::{Lease, Yield};
 use crate::object::{State, Usage};
 use crate::request::{Body, Phase};
 use crate::session::Flow;
@@ -80,7 +80,26 @@ impl Core {
         for request in delivered {
             self.restore_request(request);
         }
+        self.forgive(id);
         self.announce(id);
+    }
+
+    /// The leases that the session closed were closed by a death: their OPENs need not wait.
+    fn forgive(&mut self, id: SessionId) {
+        let forgiven = self.sessions.live(id).forgivable.clone();
+        for open in forgiven {
+            let request = self.requests.live_mut(open);
+            request.failures = 0;
+            let object = request.object;
+            self.objects.live_mut(object).futile_opens = 0;
+            self.end_backoff(open);
+        }
+    }
+
+    /// An OPEN waits because the session closed the lease it had.
+    fn back_off_after_close(&mut self, open: MessageId, session: SessionId) {
+        self.back_off(open);
+        self.sessions.live_mut(session).forgivable.insert(open);
     }
 
     fn restore_request(&mut self, id: MessageId) {
@@ -148,10 +167,11 @@ impl Core {
                 self.make_ready(open);
             }
             Loss::LeaseClosed => {
+                let session = self.leases.live(lease).session;
                 self.take_back(open);
                 self.end_lease(lease);
                 self.counters.requests_replayed += 1;
-                self.back_off(open);
+                self.back_off_after_close(open, session);
                 self.note_outage(object);
             }
         }
@@ -180,21 +200,29 @@ impl Core {
         self.end_lease(lease);
         self.drop_unwanted_reads(object);
         if self.reads.wants(object) {
-            self.reopen(object, held.yield_so_far, loss);
+            self.reopen(object, held, loss);
         }
     }
 
     /// Asks anew for an object that READs wait for.
-    fn reopen(&mut self, object: ObjectId, served: Yield, loss: Loss) {
+    ///
+    /// At once, but for an object whose leases were closed again and again without having brought a byte.
+    fn reopen(&mut self, object: ObjectId, held: Lease, loss: Loss) {
         let open = self.new_open(object);
         self.objects.set_state(object, State::Reopening { open });
-        match (served, loss) {
+        let record = self.objects.live_mut(object);
+        let futile_before = record.futile_opens;
+        match (held.yield_so_far, loss) {
             (Yield::Bytes, _) | (_, Loss::SessionEnded) => self.make_ready(open),
             (Yield::Nothing, Loss::LeaseClosed) => {
-                let record = self.objects.live_mut(object);
-                self.requests.live_mut(open).failures = record.futile_opens;
-                record.futile_opens = record.futile_opens.saturating_add(1);
-                self.back_off(open);
+                record.futile_opens = futile_before.saturating_add(1);
+                match futile_before.checked_sub(1) {
+                    None => self.make_ready(open),
+                    Some(failures) => {
+                        self.requests.live_mut(open).failures = failures;
+                        self.back_off_after_close(open, held.session);
+                    }
+                }
                 self.note_outage(object);
             }
         }
