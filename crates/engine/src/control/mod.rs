@@ -3,6 +3,7 @@
 pub mod protocol;
 
 mod client;
+pub(crate) mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{EngineStatus, MountReply, MountRequest, OnOutage, PathBytes};

@@ -21,6 +21,7 @@ use crate::handshake::Negotiated;
 use crate::request::{Request, RequestError, Unique};
 
 /// A FUSE connection: a `/dev/fuse` descriptor and what was agreed on over it.
+#[derive(Debug)]
 pub struct Connection {
     device: OwnedFd,
     negotiated: OnceLock<Negotiated>,
