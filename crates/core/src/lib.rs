@@ -37,6 +37,8 @@ extern crate std;
 mod config;
 mod counters;
 mod event;
+#[cfg(test)]
+mod footprint;
 mod id;
 mod lease;
 mod machine;
