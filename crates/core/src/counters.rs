@@ -1,5 +1,8 @@
 //! Numbers for metrics; none of them decides anything.
 
+use core::hash::{Hash, Hasher};
+use core::ops::{Deref, DerefMut};
+
 /// Things counted since the core was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
@@ -29,6 +32,36 @@ pub struct Counters {
     pub readers_failed: u64,
     /// Readers that were interrupted.
     pub readers_interrupted: u64,
+}
+
+/// The counters inside a core: as they decide nothing, they are no part of what two cores are compared by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally(Counters);
+
+impl PartialEq for Tally {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Tally {}
+
+impl Hash for Tally {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Deref for Tally {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        &self.0
+    }
+}
+
+impl DerefMut for Tally {
+    fn deref_mut(&mut self) -> &mut Counters {
+        &mut self.0
+    }
 }
 
 /// How many objects are in each state.

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Rig, blocks, failed, is_open, lease_of, ms, range_of, ready};
+use common::{Rig, SIZE_BYTES, blocks, failed, is_open, lease_of, ms, range_of, ready};
 use holdfast_core::{Config, DeliveryBody, DeliveryRetry, Event, ObjectState, ReaderId};
 use holdfast_proto::{ByteRange, Errno};
 
@@ -22,7 +22,7 @@ fn h15_nothing_is_handed_out_without_credit() {
     );
     rig.core.grant_credits(rig.now, silent, 1);
     let open = rig.take(silent);
-    rig.copen(silent, open.msg_id, Ok(1)).unwrap();
+    rig.copen(silent, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     assert_eq!(
         rig.try_take(silent),
         None,
@@ -96,7 +96,7 @@ fn h16_objects_in_use_are_never_closed_and_a_new_read_calls_the_close_back() {
         "the first one is idle and to be closed"
     );
     rig.read(first, 3, blocks(9, 1));
-    rig.copen(session, open.msg_id, Ok(1)).unwrap();
+    rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     let next = rig.take_all(session);
     assert_eq!((next[0].object, range_of(&next[0])), (first, blocks(9, 1)));
     assert_eq!(
@@ -191,7 +191,7 @@ fn progress_serves_readers_early_and_redelivery_asks_only_for_the_rest() {
     let heir = rig.session(4);
     rig.end(session);
     let open = rig.take(heir);
-    rig.copen(heir, open.msg_id, Ok(1)).unwrap();
+    rig.copen(heir, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     let again = rig.take(heir);
     assert_eq!(
         (again.msg_id, range_of(&again)),
@@ -271,7 +271,7 @@ fn an_open_answered_once_is_answered_for_ever() {
     rig.end(session);
     rig.open(object, 1);
     assert_eq!(rig.reader_events(), [ready(1)], "without a daemon");
-    assert_eq!(rig.core.object_size(object), Some(common::SIZE_BYTES));
+    assert_eq!(rig.core.object_size(object), Some(SIZE_BYTES));
 }
 
 #[test]

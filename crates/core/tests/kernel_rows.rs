@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rig, blocks, failed, is_open, lease_of, ms, range_of, ready};
+use common::{Rig, SIZE_BYTES, blocks, failed, is_open, lease_of, ms, range_of, ready};
 use holdfast_core::{
     Config, DeliveryBody, DeliveryRetry, Event, ObjectState, ReaderId, ReplyError,
 };
@@ -62,7 +62,7 @@ fn n2_every_change_of_readiness_signals() {
     rig.wait(ms(2000));
     assert_eq!(rig.events(), told, "a refused OPEN is ready again");
     let open = rig.take(session);
-    rig.copen(session, open.msg_id, Ok(1)).unwrap();
+    rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     assert_eq!(rig.events(), told, "copen");
     rig.take(session);
     rig.restore(session, 1);
@@ -83,7 +83,7 @@ fn n3_losing_the_lease_rearms_what_was_handed_out() {
     assert_eq!(rig.core.object_state(object), Some(ObjectState::Reopening));
     rig.core.grant_credits(rig.now, session, 4);
     let open = rig.take(session);
-    rig.copen(session, open.msg_id, Ok(1)).unwrap();
+    rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     assert_eq!(rig.take(session).msg_id, second.msg_id);
 }
 
@@ -133,7 +133,7 @@ fn n4_a_lease_closed_without_any_service_is_no_hot_loop() {
         while let Some(delivery) = rig.try_take(session) {
             if is_open(&delivery) {
                 opens += 1;
-                rig.copen(session, delivery.msg_id, Ok(1)).unwrap();
+                rig.copen(session, delivery.msg_id, Ok(SIZE_BYTES)).unwrap();
                 rig.close_lease(lease_of(&delivery));
                 rig.core.grant_credits(rig.now, session, 1);
             }
@@ -167,7 +167,7 @@ fn n5_restore_of_a_half_done_open_is_idempotent() {
         assert_eq!(rig.core.session_leases(session), Some(1));
         last = again;
     }
-    rig.copen(session, last.msg_id, Ok(1)).unwrap();
+    rig.copen(session, last.msg_id, Ok(SIZE_BYTES)).unwrap();
     assert_eq!(rig.reader_events(), [ready(1)]);
 }
 
@@ -181,7 +181,7 @@ fn n6_n13_a_read_always_names_a_lease_its_session_was_given() {
     let second = rig.session(4);
     rig.end(first);
     let open = rig.take(second);
-    rig.copen(second, open.msg_id, Ok(1)).unwrap();
+    rig.copen(second, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     let read = rig.take(second);
     assert_eq!(lease_of(&read), lease_of(&open));
     assert_ne!(lease_of(&read).wire(), old.wire());
@@ -262,7 +262,7 @@ fn n9_late_answers_of_a_dead_session_are_refused() {
     let heir = rig.session(4);
     rig.take_all(heir);
     assert_eq!(
-        rig.copen(dead, open.msg_id, Ok(1)),
+        rig.copen(dead, open.msg_id, Ok(SIZE_BYTES)),
         Err(ReplyError::NoSuchRequest)
     );
     assert_eq!(
@@ -335,7 +335,7 @@ fn n12_no_open_is_sent_for_an_object_that_is_being_dropped() {
     let open = rig.take(session);
     rig.core.drop_object(rig.now, reopening, Errno::EIO);
     rig.check();
-    assert!(rig.copen(session, open.msg_id, Ok(1)).is_err());
+    assert!(rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).is_err());
     assert_eq!(rig.core.object_state(reopening), None);
 }
 
@@ -353,7 +353,7 @@ fn cve_2024_41075_an_answer_must_fit_the_request() {
     rig.open(opening, 3);
     let undelivered = MessageId(read.msg_id.0 + 1);
     assert!(
-        rig.copen(session, read.msg_id, Ok(1)).is_err(),
+        rig.copen(session, read.msg_id, Ok(SIZE_BYTES)).is_err(),
         "copen of a READ"
     );
     assert!(
@@ -365,7 +365,7 @@ fn cve_2024_41075_an_answer_must_fit_the_request() {
         "never handed out"
     );
     assert!(
-        rig.copen(session, MessageId(read.msg_id.0 + 2), Ok(1))
+        rig.copen(session, MessageId(read.msg_id.0 + 2), Ok(SIZE_BYTES))
             .is_err(),
         "never handed out"
     );
@@ -377,7 +377,8 @@ fn cve_2024_41075_an_answer_must_fit_the_request() {
         "cread of an OPEN"
     );
     assert!(
-        rig.copen(other_session, open.msg_id, Ok(1)).is_err(),
+        rig.copen(other_session, open.msg_id, Ok(SIZE_BYTES))
+            .is_err(),
         "another session's OPEN"
     );
     assert!(
@@ -398,7 +399,7 @@ fn cve_2024_41074_open_answered_and_closed_at_once_leaves_a_state_from_which_rea
     let open = rig.take(session);
     rig.close_lease(lease_of(&open));
     assert!(
-        rig.copen(session, open.msg_id, Ok(1)).is_err(),
+        rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).is_err(),
         "its descriptor is closed"
     );
     rig.wait(ms(1000));
@@ -486,4 +487,33 @@ fn a_split_request_completes_once() {
         rig.cread(lease, read.msg_id, Ok(())).unwrap();
     }
     assert_eq!(rig.reader_events(), [ready(1)]);
+}
+
+#[test]
+fn a_reopen_with_another_size_does_not_replace_the_size_silently() {
+    let mut rig = Rig::default();
+    let mistaken = rig.session(8);
+    let (object, lease) = rig.open_object(mistaken);
+    rig.close_lease(lease);
+    rig.read(object, 1, blocks(0, 1));
+    let open = rig.take(mistaken);
+    rig.copen(mistaken, open.msg_id, Ok(SIZE_BYTES + 1))
+        .unwrap();
+    rig.wait(ms(1000));
+    let right = rig.session(8);
+    rig.serve(right);
+    assert_eq!(
+        rig.reader_events(),
+        [ready(1)],
+        "one mistaken daemon is no harm"
+    );
+    rig.end(right);
+    rig.read(object, 2, blocks(1, 1));
+    for _ in 0..3 {
+        let open = rig.take(mistaken);
+        rig.copen(mistaken, open.msg_id, Ok(0)).unwrap();
+        rig.wait(ms(1000));
+    }
+    assert_eq!(rig.reader_events(), [failed(2, Errno::ESTALE)]);
+    assert_eq!(rig.core.object_size(object), Some(SIZE_BYTES));
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Rig, blocks, failed, lease_of, ms, ready};
+use common::{Rig, SIZE_BYTES, blocks, failed, lease_of, ms, ready};
 use holdfast_core::{Event, ReaderId};
 use holdfast_proto::Errno;
 
@@ -234,7 +234,7 @@ fn an_old_outage_that_nobody_asked_about_is_forgotten() {
     rig.read(object, 2, blocks(0, 1));
     let open = rig.take(session);
     rig.wait(ms(400));
-    rig.copen(session, open.msg_id, Ok(1)).unwrap();
+    rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     rig.serve(session);
     assert_eq!(
         rig.reader_events(),
@@ -251,7 +251,8 @@ fn bytes_end_the_outage_and_the_clock_starts_anew() {
     rig.read(object, 1, blocks(0, 4));
     for block in 0..3 {
         let open_or_read = rig.take(session);
-        rig.copen(session, open_or_read.msg_id, Ok(1)).unwrap();
+        rig.copen(session, open_or_read.msg_id, Ok(SIZE_BYTES))
+            .unwrap();
         let read = rig.take(session);
         rig.present(lease_of(&read), blocks(block, 1)).unwrap();
         rig.cread(lease_of(&read), read.msg_id, Err(Errno::ECONNRESET))

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rig, blocks, failed, is_open, lease_of, ms, range_of, ready};
+use common::{Rig, SIZE_BYTES, blocks, failed, is_open, lease_of, ms, range_of, ready};
 use holdfast_core::{Event, ObjectState, ReaderId};
 use holdfast_proto::{Errno, MessageId};
 
@@ -41,7 +41,7 @@ fn seed_2_a_read_on_a_closed_object_resends_open_and_waits() {
     assert!(is_open(&open));
     assert_ne!(lease_of(&open), lease, "a fresh lease");
     assert_eq!(rig.try_take(session), None, "the READ waits");
-    rig.copen(session, open.msg_id, Ok(1)).unwrap();
+    rig.copen(session, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     let read = rig.take(session);
     assert_eq!(range_of(&read), blocks(4, 2));
     rig.cread(lease_of(&open), read.msg_id, Ok(())).unwrap();
@@ -71,7 +71,7 @@ fn seed_3_a_read_whose_object_is_reopening_wakes_nobody() {
         next.object, other,
         "skipping the hidden ones costs the others nothing"
     );
-    rig.copen(first, open.msg_id, Ok(1)).unwrap();
+    rig.copen(first, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     assert!(rig.core.is_ready(first));
 }
 
@@ -177,7 +177,7 @@ fn seed_6_a_dead_session_hands_over_to_another() {
     assert!(events.contains(&Event::SessionReady { session: heir }));
     let open = rig.take(heir);
     assert!(is_open(&open) && open.object == object);
-    rig.copen(heir, open.msg_id, Ok(1)).unwrap();
+    rig.copen(heir, open.msg_id, Ok(SIZE_BYTES)).unwrap();
     let again = rig.take(heir);
     assert_eq!(
         (again.msg_id, range_of(&again)),
@@ -203,7 +203,7 @@ fn seed_7_a_daemon_that_closes_the_lease_after_every_read_serves_all_the_same() 
         };
         let lease = lease_of(&delivery);
         if is_open(&delivery) {
-            rig.copen(session, delivery.msg_id, Ok(1)).unwrap();
+            rig.copen(session, delivery.msg_id, Ok(SIZE_BYTES)).unwrap();
         } else {
             rig.cread(lease, delivery.msg_id, Ok(())).unwrap();
             rig.close_lease(lease);
@@ -232,7 +232,7 @@ fn seed_8_a_reader_sees_nothing_of_daemons_that_die_at_every_point() {
             };
             let lease = lease_of(&delivery);
             if is_open(&delivery) {
-                rig.copen(session, delivery.msg_id, Ok(1)).unwrap();
+                rig.copen(session, delivery.msg_id, Ok(SIZE_BYTES)).unwrap();
             } else {
                 let first = range_of(&delivery).offset / 4096;
                 rig.present(lease, blocks(first, 2)).unwrap();

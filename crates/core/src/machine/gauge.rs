@@ -82,6 +82,6 @@ impl Core {
     /// What was counted so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        *self.counters
     }
 }

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use holdfast_proto::{BLOCK_BYTES, MessageId};
 
+use crate::counters::Tally;
 use crate::lease::Leases;
 use crate::moment::Moment;
 use crate::object::Objects;
@@ -23,7 +24,7 @@ use crate::request::Requests;
 use crate::session::Sessions;
 use crate::timer::{Timer, Timers};
 use crate::waiter::Waiters;
-use crate::{Config, Counters, Event};
+use crate::{Config, Event};
 
 /// The whole state of one cache's on-demand mode; see the crate's documentation.
 ///
@@ -31,7 +32,7 @@ use crate::{Config, Counters, Event};
 /// After each call the shell takes all events ([`Core::poll_event`]) and asks when to come back
 /// ([`Core::poll_timeout`]).
 ///
-/// Two cores that compare equal behave equally ever after.
+/// Two cores that compare equal behave equally ever after (their [`crate::Counters`] may differ).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     config: Config,
@@ -46,7 +47,7 @@ pub struct Core {
     opens: BTreeSet<MessageId>,
     timers: Timers,
     events: VecDeque<Event>,
-    counters: Counters,
+    counters: Tally,
 }
 
 impl Core {
@@ -74,7 +75,7 @@ impl Core {
             opens: BTreeSet::new(),
             timers: Timers::default(),
             events: VecDeque::new(),
-            counters: Counters::default(),
+            counters: Tally::default(),
         }
     }
 

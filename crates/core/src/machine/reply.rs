@@ -42,6 +42,9 @@ impl Core {
     /// An error that tells of an outage is followed by another attempt after a while; one that may pass, by a bounded
     /// number of them; any other fails the object's readers with it. The lease of a refused OPEN ends.
     ///
+    /// An object never changes its size: another one than before counts as ESTALE of a daemon that may be mistaken,
+    /// and is tried again a bounded number of times (the kernel takes it over silently).
+    ///
     /// # Errors
     /// [`ReplyError::NoSuchRequest`]: this session was not handed such an OPEN, or it was taken back since.
     pub fn copen(
@@ -57,10 +60,18 @@ impl Core {
             return Err(ReplyError::NoSuchRequest);
         };
         match answer {
-            Ok(size_bytes) => self.opened(object, lease, id, size_bytes),
-            Err(errno) => self.open_refused(object, lease, id, errno),
+            Ok(size_bytes) if self.is_same_size(object, size_bytes) => {
+                self.opened(object, lease, id, size_bytes);
+            }
+            Ok(_) => self.open_refused(object, lease, id, Errno::ESTALE, Refusal::Passing),
+            Err(errno) => self.open_refused(object, lease, id, errno, Refusal::from(errno)),
         }
         Ok(object)
+    }
+
+    fn is_same_size(&self, object: ObjectId, size_bytes: u64) -> bool {
+        let known = self.objects.live(object).size_bytes;
+        known.is_none_or(|known| known == size_bytes)
     }
 
     fn opened(&mut self, object: ObjectId, lease: LeaseId, open: MessageId, size_bytes: u64) {
@@ -83,17 +94,24 @@ impl Core {
         self.settle(object);
     }
 
-    fn open_refused(&mut self, object: ObjectId, lease: LeaseId, open: MessageId, errno: Errno) {
+    fn open_refused(
+        &mut self,
+        object: ObjectId,
+        lease: LeaseId,
+        open: MessageId,
+        errno: Errno,
+        refusal: Refusal,
+    ) {
         self.take_back(open);
         self.end_lease(lease);
         let attempts_max = self.config.open_attempts_max;
-        if self.is_given_up(open, errno, attempts_max) {
+        if self.is_given_up(open, refusal, attempts_max) {
             self.remove_request(open);
             self.objects.set_state(object, State::Close);
             self.fail_readers_of(object, errno);
         } else {
             self.back_off(open);
-            if Refusal::from(errno) == Refusal::Outage {
+            if refusal == Refusal::Outage {
                 self.note_outage(object);
             }
         }
@@ -102,8 +120,8 @@ impl Core {
     }
 
     /// Counts the refusal; whether the request is not to be tried again.
-    fn is_given_up(&mut self, id: MessageId, errno: Errno, attempts_max: u8) -> bool {
-        match Refusal::from(errno) {
+    fn is_given_up(&mut self, id: MessageId, refusal: Refusal, attempts_max: u8) -> bool {
+        match refusal {
             Refusal::Outage => false,
             Refusal::Final => true,
             Refusal::Passing => {
@@ -148,7 +166,8 @@ impl Core {
     fn read_refused(&mut self, object: ObjectId, range: ByteRange, id: MessageId, errno: Errno) {
         self.take_back(id);
         let attempts_max = self.config.read_attempts_max;
-        if self.is_given_up(id, errno, attempts_max) {
+        let refusal = Refusal::from(errno);
+        if self.is_given_up(id, refusal, attempts_max) {
             self.remove_request(id);
             while let Some(reader) = self.waiters.first_in(object, range) {
                 self.fail_reader(reader, errno);
@@ -157,7 +176,7 @@ impl Core {
         }
         self.back_off(id);
         self.drop_unwanted_read(id);
-        if Refusal::from(errno) == Refusal::Outage {
+        if refusal == Refusal::Outage {
             self.note_outage(object);
         }
     }
