@@ -334,21 +334,31 @@ impl Shared {
         Ok(())
     }
 
-    /// Runs `action` while no object of this name can be looked up or created.
-    pub(crate) fn while_held<T>(&self, name: &ObjectName, action: impl FnOnce() -> T) -> T {
-        let _known = lock(self.part(name));
-        action()
+    /// Unlinks an incarnation, so that its name stands for no object from the moment on that anybody can see it.
+    pub(crate) fn unlink(&self, name: &ObjectName, object: &Object) -> io::Result<()> {
+        let mut known = lock(self.part(name));
+        object.retire()?;
+        remove_if_same(&mut known, name, object);
+        Ok(())
     }
 
     /// Forgets an object that is being dropped, unless its name stands for another one by now.
     pub(crate) fn forget(&self, name: &ObjectName, object: *const Object) {
-        let mut known = lock(self.part(name));
-        if known
-            .get(name)
-            .is_some_and(|weak| std::ptr::eq(weak.as_ptr(), object))
-        {
-            known.remove(name);
-        }
+        remove_if_same(&mut lock(self.part(name)), name, object);
+    }
+}
+
+/// Removes the entry of `name` unless it stands for another object than `object`.
+fn remove_if_same(
+    known: &mut HashMap<ObjectName, Weak<Object>>,
+    name: &ObjectName,
+    object: *const Object,
+) {
+    if known
+        .get(name)
+        .is_some_and(|weak| std::ptr::eq(weak.as_ptr(), object))
+    {
+        known.remove(name);
     }
 }
 

@@ -254,9 +254,7 @@ impl Object {
     /// # Errors
     /// What the kernel refused.
     pub fn unlink(&self) -> Result<(), RemoveError> {
-        self.shared
-            .while_held(&self.name, || self.retire())
-            .map_err(RemoveError)
+        self.shared.unlink(&self.name, self).map_err(RemoveError)
     }
 
     /// [`Self::unlink`] by somebody who keeps others from looking the name up.
