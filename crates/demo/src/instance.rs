@@ -24,7 +24,7 @@ const UMOUNT_DEADLINE: Duration = Duration::from_secs(20);
 const STATUS_DEADLINE: Duration = Duration::from_secs(10);
 const MANIFEST_DEADLINE: Duration = Duration::from_secs(600);
 /// How long an instance without mounts has to end by itself.
-const WIND_DOWN_DEADLINE: Duration = Duration::from_secs(30);
+const WIND_DOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// What it is told to wait for another mount.
 const IDLE_EXIT: &str = "300ms";
 

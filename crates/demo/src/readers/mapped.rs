@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use memmap2::Mmap;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -34,7 +34,7 @@ const PATH_BYTES_MAX: usize = 8192;
 /// Children that run, so that they can be killed while their threads wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    running: Mutex<Vec<Arc<OwnedFd>>>,
+    running: Mutex<Vec<OwnedFd>>,
 }
 
 /// The child of one reading thread, started when first needed and again after its death.
@@ -195,7 +195,7 @@ impl Registry {
     pub fn kill_all(&self) {
         for pidfd in lock(&self.running).iter() {
             // An error means that it has ended.
-            let _ = pidfd_send_signal(&**pidfd, Signal::KILL);
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
 }
@@ -282,7 +282,7 @@ impl Running {
         let mut child = command.spawn()?;
         let pipes = (child.stdin.take(), child.stdout.take());
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        lock(&shared.mappers.running).push(Arc::new(pidfd));
+        lock(&shared.mappers.running).push(pidfd);
         let (Some(requests), Some(answers)) = pipes else {
             unreachable!("both were asked for")
         };
@@ -379,5 +379,66 @@ mod tests {
             mmap_reader_main(&["x".into()]),
             Err(MmapReaderError::Arguments)
         ));
+    }
+
+    /// What readers share, with a program of the test's own as the mapping reader.
+    fn shared(dir: &Path, script: &str) -> Shared {
+        use std::os::unix::fs::PermissionsExt as _;
+        use std::sync::Arc;
+        let binary = dir.join("program");
+        std::fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let config = super::super::PassConfig {
+            sample: Arc::new(crate::sample::Sample::plan(1, 0)),
+            source: dir.to_owned(),
+            mount: dir.to_owned(),
+            threads_per_kind: 1,
+            seed: 1,
+            binary,
+        };
+        Shared {
+            config,
+            score: Arc::new(crate::score::Score::new()),
+            stop: false.into(),
+            compared: 0.into(),
+            mappers: Registry::default(),
+        }
+    }
+
+    #[test]
+    fn sigbus_is_a_failed_read_and_the_next_file_gets_another_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = shared(dir.path(), "head -c 1 > /dev/null; kill -BUS $$");
+        let file = SampleFile {
+            path: "x".into(),
+            size_bytes: 1,
+        };
+        let mut mapper = Mapper::default();
+        for failed in 1..=2 {
+            assert_eq!(mapper.compare(&shared, &file), FileEnd::Failed);
+            assert_eq!(shared.score.failed_reads(), failed);
+        }
+        let told = shared.score.described().concat();
+        assert!(told.contains("SIGBUS"), "{told}");
+    }
+
+    #[test]
+    fn a_process_that_waits_for_ever_ends_with_the_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = shared(dir.path(), "exec sleep 1000");
+        let file = SampleFile {
+            path: "x".into(),
+            size_bytes: 1,
+        };
+        let end = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| Mapper::default().compare(&shared, &file));
+            while lock(&shared.mappers.running).is_empty() {
+                std::thread::yield_now();
+            }
+            shared.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            shared.mappers.kill_all();
+            reader.join().unwrap()
+        });
+        assert_eq!((end, shared.score.failed_reads()), (FileEnd::Stopped, 0));
     }
 }
