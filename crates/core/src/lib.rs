@@ -26,7 +26,7 @@
 //! # Costs
 //! Every call is O(log n) in the number of objects, requests and readers, plus what it changes. Idle objects,
 //! waiting readers and skipped requests are never scanned. Work is linear in the number of *sessions* where
-//! all must be told of an OPEN, and in the number of *wanted objects* when the last serving session ends.
+//! all must be told of an OPEN, in the READs of *one object* when its lease is lost or regained, and in the number of *wanted objects* when the last serving session ends.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -40,6 +40,7 @@ mod event;
 #[cfg(test)]
 mod footprint;
 mod id;
+mod lap;
 mod lease;
 mod machine;
 mod moment;

@@ -118,6 +118,11 @@ impl Requests {
         free
     }
 
+    /// The number from which the next request's is sought.
+    pub(crate) fn newest(&self) -> MessageId {
+        self.next
+    }
+
     pub(crate) fn remove(&mut self, id: MessageId) -> Request {
         let request = self
             .by_id

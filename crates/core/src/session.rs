@@ -4,8 +4,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use holdfast_proto::MessageId;
 
+use crate::lap::Lap;
 use crate::moment::Moment;
-use crate::request::successor;
 use crate::{LeaseId, ObjectId, SessionId};
 
 /// Whether anything can be handed to the session.
@@ -46,8 +46,7 @@ pub(crate) struct Session {
     pub(crate) flow: Flow,
     pub(crate) signal: Signal,
     pub(crate) service: Service,
-    /// The number from which selection goes on (the kernel's `req_id_next`).
-    pub(crate) cursor: MessageId,
+    pub(crate) lap: Lap,
     /// New READs of the objects it holds open.
     pub(crate) reads: BTreeSet<MessageId>,
     /// New CLOSEs for it.
@@ -71,7 +70,7 @@ impl Session {
             flow: Flow::Flowing,
             signal: Signal::Quiet,
             service: Service::Silent,
-            cursor: MessageId(0),
+            lap: Lap::default(),
             reads: BTreeSet::new(),
             closes: BTreeSet::new(),
             delivered: BTreeSet::new(),
@@ -83,27 +82,46 @@ impl Session {
         }
     }
 
-    /// The request that is its turn: the first at or after the cursor, then from the smallest number.
+    /// Whether there is anything that it may take.
+    pub(crate) fn is_ready(&self, opens: &BTreeSet<MessageId>) -> bool {
+        self.flow == Flow::Flowing
+            && (!self.closes.is_empty()
+                || self.credits > 0 && !(opens.is_empty() && self.reads.is_empty()))
+    }
+
+    /// Takes the number of the request whose turn it is. OPEN and READ need a credit; CLOSE needs none.
     ///
-    /// OPEN and READ need a credit; CLOSE needs none.
-    pub(crate) fn select(&self, opens: &BTreeSet<MessageId>) -> Option<MessageId> {
-        if self.flow != Flow::Flowing {
+    /// `newest` is the number that the next new request will get.
+    pub(crate) fn select(
+        &mut self,
+        opens: &BTreeSet<MessageId>,
+        newest: MessageId,
+    ) -> Option<MessageId> {
+        if !self.is_ready(opens) {
             return None;
         }
+        let in_lap = self.first_from(self.lap.cursor, opens)?;
+        if let Some(lap) = self.lap.after(in_lap) {
+            self.lap = lap;
+            return Some(in_lap);
+        }
+        let lap = Lap::from(newest);
+        let oldest = self.first_from(lap.cursor, opens)?;
+        self.lap = lap.after(oldest).expect("a whole lap has every number");
+        Some(oldest)
+    }
+
+    /// The first number at or after `cursor` that it may take, else the smallest.
+    fn first_from(&self, cursor: MessageId, opens: &BTreeSet<MessageId>) -> Option<MessageId> {
         let none = BTreeSet::new();
         let (opens, reads) = match self.credits {
             0 => (&none, &none),
             _ => (opens, &self.reads),
         };
         let queues = [opens, reads, &self.closes];
-        let from_cursor = queues.iter().filter_map(|q| q.range(self.cursor..).next());
+        let at_or_after = queues.iter().filter_map(|q| q.range(cursor..).next());
         let from_start = queues.iter().filter_map(|queue| queue.first());
-        from_cursor.min().or_else(|| from_start.min()).copied()
-    }
-
-    /// Marks `id` as handed out: selection goes on after it.
-    pub(crate) fn advance(&mut self, id: MessageId) {
-        self.cursor = successor(id);
+        at_or_after.min().or_else(|| from_start.min()).copied()
     }
 
     pub(crate) fn enter_idle(&mut self, object: ObjectId) -> u64 {

@@ -105,6 +105,37 @@ fn seed_4_requests_are_handed_out_cyclically() {
     assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
 }
 
+/// The kernel's cursor alone starves what became new again behind it, while new requests keep coming.
+#[test]
+fn seed_4_what_is_handed_out_again_does_not_starve_under_load() {
+    let mut rig = Rig::default();
+    let dying = rig.session(1);
+    let (object, _) = rig.open_object(dying);
+    rig.read(object, 0, blocks(0, 1));
+    rig.take(dying);
+    let heir = rig.session(1);
+    let (busy, lease) = rig.open_object(heir);
+    for reader in 1..=4 {
+        rig.read(busy, reader, blocks(reader * 2, 1));
+    }
+    rig.end(dying);
+    let mut deliveries = 0;
+    for reader in 5..100 {
+        let delivery = rig.take(heir);
+        deliveries += 1;
+        if is_open(&delivery) {
+            rig.copen(heir, delivery.msg_id, Ok(SIZE_BYTES)).unwrap();
+        } else if delivery.object == object {
+            break;
+        } else {
+            rig.cread(lease, delivery.msg_id, Ok(())).unwrap();
+        }
+        rig.read(busy, reader, blocks(reader * 2, 1));
+        rig.core.grant_credits(rig.now, heir, 1);
+    }
+    assert!(deliveries <= 15, "reached after {deliveries} deliveries");
+}
+
 /// The order that Linux 6.12 was seen to give.
 #[test]
 fn seed_5_restore_hands_out_again_in_the_kernels_order() {

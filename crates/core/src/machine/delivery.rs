@@ -16,7 +16,7 @@ impl Core {
     #[must_use]
     pub fn is_ready(&self, session: SessionId) -> bool {
         let session = self.sessions.get(session);
-        session.is_some_and(|session| session.select(&self.opens).is_some())
+        session.is_some_and(|session| session.is_ready(&self.opens))
     }
 
     /// The session's next request, in cyclic order of the numbers; from now on it counts as handed out.
@@ -27,11 +27,10 @@ impl Core {
         self.advance(now);
         self.confirm_close(session);
         let taker = self.sessions.get_mut(session)?;
-        let Some(id) = taker.select(&self.opens) else {
+        let Some(id) = taker.select(&self.opens, self.requests.newest()) else {
             taker.signal = Signal::Quiet;
             return None;
         };
-        taker.advance(id);
         let (object, body) = {
             let request = self.requests.live(id);
             (request.object, request.body)
@@ -132,7 +131,7 @@ impl Core {
             return;
         }
         self.counters.deliveries_failed += 1;
-        sender.cursor = id;
+        sender.lap = sender.lap.back_to(id);
         match (retry, is_close) {
             (DeliveryRetry::WhenWritable, _) => self.stop(session, Flow::Stalled),
             (DeliveryRetry::AfterBackoff, true) => self.pause(session),
@@ -206,7 +205,7 @@ impl Core {
     /// A session that can take nothing is to be told when it can again.
     pub(super) fn quiet_if_idle(&mut self, id: SessionId) {
         let session = self.sessions.live_mut(id);
-        if session.select(&self.opens).is_none() {
+        if !session.is_ready(&self.opens) {
             session.signal = Signal::Quiet;
         }
     }

@@ -158,7 +158,7 @@ impl Core {
     /// Tells the shell that the session can take something, if it can and the shell does not know.
     pub(super) fn announce(&mut self, id: SessionId) {
         let session = self.sessions.live_mut(id);
-        if session.signal == Signal::Quiet && session.select(&self.opens).is_some() {
+        if session.signal == Signal::Quiet && session.is_ready(&self.opens) {
             session.signal = Signal::Told;
             self.events.push_back(Event::SessionReady { session: id });
         }

@@ -22,7 +22,7 @@ fn run(steps: &[Step]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 200,
         max_shrink_iters: 20_000,
         failure_persistence: None,
         ..ProptestConfig::default()
