@@ -107,6 +107,16 @@ pub enum SourceError {
         /// The library's words.
         detail: String,
     },
+    /// As [`SourceError::Outage`], after a library below has tried often enough.
+    #[error("{place}: outage, {outage:?}, in spite of several tries ({detail})")]
+    GaveUp {
+        /// URL or path concerned.
+        place: String,
+        /// The kind.
+        outage: Outage,
+        /// The library's words.
+        detail: String,
+    },
     /// A system call failed with an errno of its own.
     #[error("{place}: {errno}")]
     Os {
@@ -140,7 +150,8 @@ impl SourceError {
             SourceError::Protocol { .. }
             | SourceError::Short { .. }
             | SourceError::Failed { .. } => OsErrno::IO,
-            SourceError::Outage { outage, .. } => match outage {
+            SourceError::Outage { outage, .. } | SourceError::GaveUp { outage, .. } => match outage
+            {
                 Outage::Refused => OsErrno::CONNREFUSED,
                 Outage::Reset => OsErrno::CONNRESET,
                 Outage::Timeout => OsErrno::TIMEDOUT,
@@ -174,6 +185,7 @@ impl SourceError {
             | SourceError::TooBig { .. }
             | SourceError::Malformed { .. }
             | SourceError::Protocol { .. }
+            | SourceError::GaveUp { .. }
             | SourceError::Unsupported { .. } => false,
         }
     }

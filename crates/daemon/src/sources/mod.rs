@@ -5,6 +5,7 @@
 
 pub mod dir;
 pub mod http;
+pub mod s3;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -80,9 +81,6 @@ pub fn connect(url: &SourceUrl, config: &VolumeConfig) -> Result<Arc<dyn Source>
     match url {
         SourceUrl::Directory(root) => Ok(Arc::new(dir::DirSource::new(root.clone()))),
         SourceUrl::Http(url) => Ok(Arc::new(http::HttpSource::new(url.clone(), config)?)),
-        SourceUrl::S3(_) => Err(SourceError::Unsupported {
-            place: url.volume_key(),
-            detail: "this build serves dir: and http: only".into(),
-        }),
+        SourceUrl::S3(url) => Ok(Arc::new(s3::S3Source::new(url, config)?)),
     }
 }

@@ -45,7 +45,7 @@ pub struct HttpSource {
 enum Layout {
     Tree {
         base: Url,
-        manifest: TrustedManifest,
+        manifest: Box<TrustedManifest>,
     },
     /// One file: the tree has one entry, named as the address's last segment.
     File { name: Vec<u8> },
@@ -99,7 +99,10 @@ impl HttpSource {
 
     fn tree(&self, base: Url) -> Result<Layout, SourceError> {
         let manifest = TrustedManifest::new(&base, self.manifest_option.as_deref())?;
-        Ok(Layout::Tree { base, manifest })
+        Ok(Layout::Tree {
+            base,
+            manifest: Box::new(manifest),
+        })
     }
 
     /// The address of a file, for reading.
@@ -122,7 +125,8 @@ impl HttpSource {
         );
         let no_length =
             response.status().is_success() && body::length(response.headers()).is_none();
-        if !no_head && !(no_length && !is_directory(&response, url)) {
+        let unanswered = no_head || (no_length && !is_directory(&response, url));
+        if !unanswered {
             return probed(&response, url, body::length(response.headers()));
         }
         tracing::debug!(url = %place(url), allow = ?response.headers().get(ALLOW), "HEAD does not do, asking by GET");
