@@ -13,6 +13,7 @@
 
 mod clock;
 mod command;
+mod config;
 mod instance;
 pub mod killer;
 mod kills;
@@ -26,8 +27,9 @@ mod view;
 mod workspace;
 
 pub use command::CommandError;
+pub use config::{DemoConfig, DemoError, Show};
 pub use instance::InstanceError;
 pub use kills::KillLog;
 pub use readers::{MmapReaderError, mmap_reader_main};
-pub use run::{DemoConfig, DemoError, Show, run};
+pub use run::run;
 pub use summary::{StallPercentiles, Summary};

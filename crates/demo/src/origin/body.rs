@@ -17,7 +17,7 @@ use hyper::body::Frame;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::time::Instant;
 
-use super::faults::BodyFault;
+use super::misfortune::BodyFault;
 use super::resource::Content;
 use super::stats::Stats;
 

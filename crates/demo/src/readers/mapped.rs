@@ -7,30 +7,22 @@
 //!
 //! Invariant: a child serves one thread of the parent and ends when its standard input does, so it never outlives it.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-use memmap2::Mmap;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::compare::{Expected, PIECE_BYTES, drop_cached};
 use super::{FileEnd, Kind, Shared, lock};
-use crate::clock::now_ns;
 use crate::sample::SampleFile;
 use crate::score::ReadDone;
 
-/// The hidden command of the program that runs [`mmap_reader_main`].
+/// The hidden command of the program that runs [`mmap_reader_main`](super::mmap_reader_main).
 const SUBCOMMAND: &str = "demo-mmap-reader";
-/// PATH_MAX of Linux and a little more.
-const PATH_BYTES_MAX: usize = 8192;
-
 /// Children that run, so that they can be killed while their threads wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -48,131 +40,6 @@ struct Running {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-}
-
-/// Why the mapping reader's process ended before its input did.
-#[derive(Debug, thiserror::Error)]
-pub enum MmapReaderError {
-    /// It was given arguments; it takes none.
-    #[error("the mapping reader takes no arguments; it is started by `holdfast demo`")]
-    Arguments,
-    /// A request could not be read or an answer not be written: the demo has gone.
-    #[error("the mapping reader has lost the demo: {0}")]
-    Lost(#[from] io::Error),
-}
-
-/// The body of the hidden command `demo-mmap-reader`: serves requests from standard input until it ends.
-///
-/// # Errors
-/// [`MmapReaderError::Arguments`] when there are arguments, [`MmapReaderError::Lost`] when standard input ends within a request or
-/// standard output cannot be written.
-pub fn mmap_reader_main(args: &[OsString]) -> Result<(), MmapReaderError> {
-    if !args.is_empty() {
-        return Err(MmapReaderError::Arguments);
-    }
-    Ok(serve(&mut io::stdin().lock(), &mut io::stdout().lock())?)
-}
-
-fn serve(requests: &mut impl Read, answers: &mut impl Write) -> io::Result<()> {
-    while let Some((mounted, source, size_bytes)) = read_request(requests)? {
-        match compare_mapped(&mounted, &source, size_bytes, answers)? {
-            Ok(()) => writeln!(answers, "done")?,
-            Err(error) => writeln!(answers, "failed {}", error.to_string().replace('\n', " "))?,
-        }
-        answers.flush()?;
-    }
-    Ok(())
-}
-
-/// The outer error is one of answering, the inner one of reading.
-fn compare_mapped(
-    mounted: &Path,
-    source: &Path,
-    size_bytes: u64,
-    answers: &mut impl Write,
-) -> io::Result<io::Result<()>> {
-    let opened = File::open(mounted).and_then(|mounted| {
-        let found = mounted.metadata()?.len();
-        if found != size_bytes {
-            return Err(io::Error::other(format!(
-                "shows {found} of {size_bytes} bytes"
-            )));
-        }
-        let expected = Expected::open(source)?;
-        // An empty mapping is EINVAL (mmap(2)).
-        let mapping = if size_bytes == 0 {
-            None
-        } else {
-            Some(map(&mounted)?)
-        };
-        Ok((mounted, expected, mapping))
-    });
-    let (mounted, mut expected, mapping) = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Ok(Err(error)),
-    };
-    let mut copy = vec![0; PIECE_BYTES];
-    let mut offset_bytes = 0_u64;
-    for piece in mapping
-        .iter()
-        .flat_map(|mapping| mapping.chunks(PIECE_BYTES))
-    {
-        let start_ns = now_ns();
-        let copy = &mut copy[..piece.len()];
-        copy.copy_from_slice(piece); // the page faults
-        let end_ns = now_ns();
-        let differing = match expected.differing_bytes(copy, offset_bytes) {
-            Ok(differing) => differing,
-            Err(error) => return Ok(Err(error)),
-        };
-        writeln!(
-            answers,
-            "read {start_ns} {end_ns} {} {differing}",
-            piece.len()
-        )?;
-        answers.flush()?;
-        offset_bytes += u64::try_from(piece.len()).expect("at most a piece");
-    }
-    drop(mapping);
-    drop_cached(&mounted);
-    Ok(Ok(()))
-}
-
-fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: memmap2 asks that the file is not changed or truncated while it is mapped. A mounted file is of one version for ever (Holdfast
-    // is read only, and another version is another inode); should the mount break that promise or fail to give a page, the worst that
-    // happens is a wrong byte, which is counted, or SIGBUS, for which this process exists. No reference into the mapping outlives it, and
-    // bytes are copied out before anything depends on their staying the same.
-    unsafe { Mmap::map(file) }
-}
-
-fn read_request(requests: &mut impl Read) -> io::Result<Option<(PathBuf, PathBuf, u64)>> {
-    let mut first = [0; 1];
-    if requests.read(&mut first)? == 0 {
-        return Ok(None);
-    }
-    let mut rest = [0; 3];
-    requests.read_exact(&mut rest)?;
-    let mounted = read_path(
-        requests,
-        u32::from_ne_bytes([first[0], rest[0], rest[1], rest[2]]),
-    )?;
-    let mut len = [0; 4];
-    requests.read_exact(&mut len)?;
-    let source = read_path(requests, u32::from_ne_bytes(len))?;
-    let mut size_bytes = [0; 8];
-    requests.read_exact(&mut size_bytes)?;
-    Ok(Some((mounted, source, u64::from_ne_bytes(size_bytes))))
-}
-
-fn read_path(requests: &mut impl Read, len: u32) -> io::Result<PathBuf> {
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    if len > PATH_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut path = vec![0; len];
-    requests.read_exact(&mut path)?;
-    Ok(OsStr::from_bytes(&path).into())
 }
 
 fn encode_request(mounted: &Path, source: &Path, size_bytes: u64) -> Vec<u8> {
@@ -326,6 +193,8 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compare::PIECE_BYTES;
+    use super::super::mapped_child::{MmapReaderError, mmap_reader_main, serve};
     use super::*;
 
     fn answers(dir: &Path, mounted: &str, size_bytes: u64) -> String {

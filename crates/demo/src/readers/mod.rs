@@ -7,6 +7,7 @@
 
 mod compare;
 mod mapped;
+mod mapped_child;
 mod names;
 mod random;
 mod sequential;
@@ -24,7 +25,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::sample::Sample;
 use crate::score::Score;
 
-pub use mapped::{MmapReaderError, mmap_reader_main};
+pub use mapped_child::{MmapReaderError, mmap_reader_main};
 
 /// A way to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
