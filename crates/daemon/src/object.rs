@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use holdfast_proto::WireObjectId;
@@ -20,6 +20,8 @@ use crate::sources::Source;
 
 /// Documents above this size wait for their READs in an unnamed temporary file instead of memory.
 const DOCUMENT_IN_MEMORY_BYTES_MAX: usize = 4 << 20;
+/// Objects that may be open before dead leases among them are looked for; an engine keeps about as many.
+const SWEEP_FIRST: usize = 1024;
 /// Length of a document's validator, in bytes.
 const DOCUMENT_VALIDATOR_BYTES: usize = 16;
 
@@ -123,44 +125,74 @@ fn spill_error(error: &std::io::Error) -> SourceError {
 }
 
 /// The table of open objects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Objects {
-    open: Mutex<HashMap<WireObjectId, Arc<OpenObject>>>,
+    table: Mutex<Table>,
 }
 
-impl Objects {
-    /// Inserts an object; one that had its name is closed.
-    pub(crate) fn insert(&self, object_id: WireObjectId, object: Arc<OpenObject>) {
-        if let Some(old) = self.table().insert(object_id, object) {
-            old.closed.cancel();
+#[derive(Debug)]
+struct Table {
+    open: HashMap<WireObjectId, Arc<OpenObject>>,
+    /// Number of objects at which leases are looked through for dead ones.
+    sweep_at: usize,
+}
+
+impl Default for Objects {
+    fn default() -> Objects {
+        let table = Table {
+            open: HashMap::new(),
+            sweep_at: SWEEP_FIRST,
+        };
+        Objects {
+            table: Mutex::new(table),
         }
     }
+}
 
-    /// The object of that name.
-    pub(crate) fn get(&self, object_id: WireObjectId) -> Option<Arc<OpenObject>> {
-        self.table().get(&object_id).cloned()
-    }
-
-    /// Closes the object of that name, if it is open.
-    pub(crate) fn remove(&self, object_id: WireObjectId) {
-        if let Some(object) = self.table().remove(&object_id) {
-            object.closed.cancel();
-        }
-    }
-
-    /// Closes all whose lease the engine has let go of (for instance because it refused their `copen`).
-    pub(crate) fn sweep(&self) {
-        self.table().retain(|_, object| {
+impl Table {
+    fn sweep(&mut self) {
+        self.open.retain(|_, object| {
             let keep = !object.lease.is_hung_up();
             if !keep {
                 object.closed.cancel();
             }
             keep
         });
+        self.sweep_at = SWEEP_FIRST.max(2 * self.open.len());
+    }
+}
+
+impl Objects {
+    /// Inserts an object; one that had its name is closed.
+    pub(crate) fn insert(&self, object_id: WireObjectId, object: Arc<OpenObject>) {
+        let mut table = self.table();
+        if let Some(old) = table.open.insert(object_id, object) {
+            old.closed.cancel();
+        }
+        if table.open.len() >= table.sweep_at {
+            table.sweep();
+        }
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<WireObjectId, Arc<OpenObject>>> {
+    /// The object of that name.
+    pub(crate) fn get(&self, object_id: WireObjectId) -> Option<Arc<OpenObject>> {
+        self.table().open.get(&object_id).cloned()
+    }
+
+    /// Closes the object of that name, if it is open.
+    pub(crate) fn remove(&self, object_id: WireObjectId) {
+        if let Some(object) = self.table().open.remove(&object_id) {
+            object.closed.cancel();
+        }
+    }
+
+    /// Closes all whose lease the engine has let go of (for instance because it refused their `copen`).
+    pub(crate) fn sweep(&self) {
+        self.table().sweep();
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
         // A panic ends the process (see `Session::serve`), so a poisoned table is only seen on the way out.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

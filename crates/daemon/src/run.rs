@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Resource;
+
 use crate::device::engine_socket::EngineSocket;
 use crate::session::Session;
 use crate::volumes::Volumes;
@@ -61,6 +63,7 @@ pub enum RunError {
 /// # Panics
 /// When a worker panicked: a broken invariant ends the process, and its supervisor starts a sound one.
 pub fn run(config: DaemonConfig) -> Result<(), RunError> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -69,6 +72,15 @@ pub fn run(config: DaemonConfig) -> Result<(), RunError> {
     // A blocking call into a dead network file system would otherwise hold the process.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Two descriptors per open object and one per connection: the usual soft limit of 1024 is too low (H16).
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(errno) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%errno, "cannot raise the limit of open files");
+    }
 }
 
 async fn serve_for_ever(config: DaemonConfig) {
