@@ -27,6 +27,32 @@
 //! Every call is O(log n) in the number of objects, requests and readers, plus what it changes. Idle objects,
 //! waiting readers and skipped requests are never scanned. Work is linear in the number of *sessions* where
 //! all must be told of an OPEN, in the READs of *one object* when its lease is lost or regained, and in the number of *wanted objects* when the last serving session ends.
+//!
+//! # Example
+//! A reader wants a block; the first daemon dies with the request, the second one serves it.
+//! ```
+//! use core::time::Duration;
+//! use holdfast_core::{Config, Core, DeliveryBody, Event, OutagePolicy, ReaderId};
+//! use holdfast_proto::ByteRange;
+//!
+//! let (mut core, now) = (Core::new(Config::default()), Duration::ZERO);
+//! let object = core.insert_object(OutagePolicy::Wait);
+//! core.read(now, object, ReaderId(1), &[ByteRange::new(0, 4096).unwrap()]);
+//! let dying = core.session_started(now);
+//! core.grant_credits(now, dying, 1);
+//! core.next_delivery(now, dying).expect("an OPEN");
+//! core.session_ended(now, dying);
+//!
+//! let session = core.session_started(now);
+//! core.grant_credits(now, session, 2);
+//! let open = core.next_delivery(now, session).expect("the same OPEN, with a fresh lease");
+//! core.copen(now, session, open.msg_id, Ok(4096)).expect("it was handed to this session");
+//! let read = core.next_delivery(now, session).expect("the READ");
+//! let DeliveryBody::Read { lease, .. } = read.body else { panic!("{read:?}") };
+//! core.cread(now, lease, read.msg_id, Ok(())).expect("it was handed out with this lease");
+//! let events: Vec<Event> = std::iter::from_fn(|| core.poll_event()).collect();
+//! assert!(events.contains(&Event::ReaderReady { reader: ReaderId(1) }));
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -129,6 +129,10 @@ impl Core {
                 }
             }
         }
+        self.check_queues(id, request);
+    }
+
+    fn check_queues(&self, id: MessageId, request: &Request) {
         let new = request.phase() == Phase::New;
         match request.body {
             Body::Open => {

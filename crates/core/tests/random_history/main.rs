@@ -7,6 +7,7 @@
 
 mod model;
 mod step;
+mod verdict;
 
 use model::Model;
 use proptest::prelude::*;
