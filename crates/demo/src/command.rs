@@ -7,7 +7,11 @@
 use std::io::{Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// For commands that must run to their end.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Between two looks at a running command.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -33,6 +37,12 @@ pub enum CommandError {
         /// How long it had.
         deadline: Duration,
     },
+    /// The demo was interrupted while it ran; it was killed.
+    #[error("{what} was interrupted")]
+    Interrupted {
+        /// Which command.
+        what: String,
+    },
     /// It ended with a failure.
     #[error("{what} failed ({status}): {message}")]
     Failed {
@@ -45,8 +55,13 @@ pub enum CommandError {
     },
 }
 
-/// Runs a command to its end; gives its standard output.
-pub(crate) fn run(command: &mut Command, deadline: Duration) -> Result<Vec<u8>, CommandError> {
+/// Runs a command to its end; gives its standard output. It is killed when `interrupted` is set; what must not be given up, such as an
+/// unmount, is run with a flag that never is.
+pub(crate) fn run(
+    command: &mut Command,
+    deadline: Duration,
+    interrupted: &AtomicBool,
+) -> Result<Vec<u8>, CommandError> {
     let what = describe(command);
     let start = |source| CommandError::Start {
         what: what.clone(),
@@ -67,11 +82,20 @@ pub(crate) fn run(command: &mut Command, deadline: Duration) -> Result<Vec<u8>, 
         if let Some(status) = child.try_wait().map_err(start)? {
             break status;
         }
-        if started.elapsed() > deadline {
+        let given_up = interrupted.load(Ordering::SeqCst);
+        if given_up || started.elapsed() > deadline {
             // Errors mean that it has just ended, which is as good.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(CommandError::Deadline { what, deadline });
+            let late = CommandError::Deadline {
+                what: what.clone(),
+                deadline,
+            };
+            return Err(if given_up {
+                CommandError::Interrupted { what }
+            } else {
+                late
+            });
         }
         std::thread::sleep(POLL_INTERVAL);
     };
@@ -114,18 +138,20 @@ mod tests {
 
     #[test]
     fn output_and_failures_are_told() {
-        let shell = |script: &str| run(Command::new("/bin/sh").args(["-c", script]), LONG);
+        let shell = |script: &str| run(Command::new("/bin/sh").args(["-c", script]), LONG, &NEVER);
         assert_eq!(shell("echo out; echo err >&2").unwrap(), b"out\n");
         match shell("echo why >&2; exit 3").unwrap_err() {
             CommandError::Failed {
                 status, message, ..
             } => assert_eq!((status.code(), message.as_str()), (Some(3), "why")),
-            other @ (CommandError::Start { .. } | CommandError::Deadline { .. }) => {
+            other @ (CommandError::Start { .. }
+            | CommandError::Deadline { .. }
+            | CommandError::Interrupted { .. }) => {
                 panic!("{other}")
             }
         }
         assert!(matches!(
-            run(&mut Command::new("/no/such/program"), LONG),
+            run(&mut Command::new("/no/such/program"), LONG, &NEVER),
             Err(CommandError::Start { .. })
         ));
     }
@@ -135,6 +161,7 @@ mod tests {
         let out = run(
             Command::new("/bin/sh").args(["-c", "sleep 1000 & echo $!"]),
             LONG,
+            &NEVER,
         )
         .unwrap();
         let pid = String::from_utf8(out).unwrap().trim().parse().unwrap();
@@ -145,7 +172,17 @@ mod tests {
     #[test]
     fn a_command_that_hangs_is_killed_at_its_deadline() {
         let mut sleep = Command::new("sleep");
-        let result = run(sleep.arg("1000"), Duration::from_millis(50));
+        let result = run(sleep.arg("1000"), Duration::from_millis(50), &NEVER);
         assert!(matches!(result, Err(CommandError::Deadline { .. })));
+    }
+
+    #[test]
+    fn an_interrupted_command_is_killed() {
+        let result = run(
+            Command::new("sleep").arg("1000"),
+            LONG,
+            &AtomicBool::new(true),
+        );
+        assert!(matches!(result, Err(CommandError::Interrupted { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! An instance of Holdfast as the demo sees it: commands of the program `holdfast`, a mount, processes.
 //!
-//! Invariant: the instances of a run live below a run root of their own, inside the run's temporary directory. So every process of
+//! Invariant: the instances of a run have their run root and caches inside the run's temporary directory. So every process of
 //! theirs can be told by its command line, which names it, whatever has died or was restarted; and no other instance is touched.
 
 use std::ffi::OsString;
@@ -9,13 +9,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Deserialize;
 
-use crate::command::{self, CommandError};
+use crate::command::{self, CommandError, NEVER};
 use crate::workspace::Workspace;
 
 /// Mounting includes starting all processes, on a machine that may be busy.
@@ -60,6 +62,8 @@ pub(crate) struct Program {
     pub run_root: PathBuf,
     pub log: PathBuf,
     pub daemons: u16,
+    /// Set when the user wants to go: commands that may be given up then are.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// A mount with a cache of its own; unmounted and cleaned up when dropped, if [`Instance::end`] has not done it.
@@ -104,14 +108,18 @@ impl Program {
         command::run(
             self.command().arg("manifest").arg(directory),
             MANIFEST_DEADLINE,
+            &self.interrupted,
         )?;
         Ok(())
     }
 
     /// Pids of live daemons, from `holdfast status --json`; none while there is no answer.
     pub fn daemons(&self) -> Vec<Pid> {
-        let Ok(json) = command::run(self.command().args(["status", "--json"]), STATUS_DEADLINE)
-        else {
+        let Ok(json) = command::run(
+            self.command().args(["status", "--json"]),
+            STATUS_DEADLINE,
+            &NEVER,
+        ) else {
             return Vec::new();
         };
         daemons_in(&json)
@@ -149,11 +157,11 @@ impl Program {
             .arg("--cache-dir")
             .arg(instance.cache());
         command.arg(source).arg(instance.mount());
-        command::run(&mut command, MOUNT_DEADLINE)?;
+        command::run(&mut command, MOUNT_DEADLINE, &self.interrupted)?;
         Ok(instance)
     }
 
-    /// Live processes of the instances below our run root, with pidfds opened before they were identified.
+    /// Live processes of the instances in our temporary directory, with pidfds opened before they were identified.
     fn processes(&self) -> Vec<OwnedFd> {
         let Ok(entries) = std::fs::read_dir("/proc") else {
             return Vec::new();
@@ -167,16 +175,21 @@ impl Program {
             .filter_map(|pid| {
                 let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
                 let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-                let root = self.run_root.as_os_str().as_bytes();
-                arguments
-                    .windows(root.len())
-                    .any(|window| window == root)
-                    .then_some(pidfd)
+                // Not only the run root: a process that is just being started still has its starter's arguments.
+                let root = self
+                    .run_root
+                    .parent()
+                    .unwrap_or(&self.run_root)
+                    .as_os_str()
+                    .as_bytes();
+                let ours = arguments.windows(root.len()).any(|window| window == root);
+                // Not somebody who looks at our log.
+                (ours && is_holdfast(pid)).then_some(pidfd)
             });
         ours.collect()
     }
 
-    /// Kills every process below our run root, until none is left; gives how many were killed.
+    /// Kills every process of instances in our temporary directory, until none is left; gives how many were killed.
     pub fn kill_all(&self) -> usize {
         let mut killed = 0;
         // The keeper restarts what dies before it: a few rounds.
@@ -209,7 +222,11 @@ impl Instance {
     pub fn end(mut self) -> Result<(), InstanceError> {
         self.state = State::Ended;
         let mut umount = self.program.command();
-        let unmounted = command::run(umount.arg("umount").arg(self.mount()), UMOUNT_DEADLINE);
+        let unmounted = command::run(
+            umount.arg("umount").arg(self.mount()),
+            UMOUNT_DEADLINE,
+            &NEVER,
+        );
         let wound_down = self.wait_for_wind_down();
         self.force_end()?;
         unmounted?;
@@ -244,7 +261,7 @@ impl Instance {
             if unmount(&mount, UnmountFlags::DETACH).is_err() {
                 // Without root: the helper. Whether it worked is seen by the next look.
                 let mut helper = Command::new("fusermount3");
-                let _ = command::run(helper.arg("-uz").arg(&mount), UMOUNT_DEADLINE);
+                let _ = command::run(helper.arg("-uz").arg(&mount), UMOUNT_DEADLINE, &NEVER);
             }
         }
         if is_mount_point(&mount) {
@@ -345,15 +362,19 @@ mod tests {
 
     #[test]
     fn processes_are_found_by_the_run_root_in_their_arguments_and_killed() {
-        let run_root = tempfile::tempdir().unwrap().path().join("unique");
+        let directory = tempfile::tempdir().unwrap();
+        let run_root = directory.path().join("run");
         let program = Program {
             binary: "false".into(),
             run_root: run_root.clone(),
             log: "log".into(),
             daemons: 1,
+            interrupted: Arc::default(),
         };
         assert_eq!(program.kill_all(), 0);
-        let mut child = Command::new("/bin/sh")
+        let named = directory.path().join("holdfast-test");
+        std::os::unix::fs::symlink("/bin/sh", &named).unwrap();
+        let mut child = Command::new(&named)
             .args(["-c", "read line"])
             .stdin(std::process::Stdio::piped())
             .arg(&run_root)

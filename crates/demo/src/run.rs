@@ -119,23 +119,21 @@ fn prepare(config: DemoConfig, seed: u64, interrupted: Arc<AtomicBool>) -> Resul
         "writing {bytes_mib:.0} MiB of sample data in {} files",
         sample.files.len()
     ));
+    let proceed = || !interrupted.load(Ordering::SeqCst);
     sample
-        .write(&workspace.sample(), || !interrupted.load(Ordering::SeqCst))
-        .map_err(|error| {
-            if interrupted.load(Ordering::SeqCst) {
-                DemoError::Interrupted
-            } else {
-                DemoError::Sample(error)
-            }
-        })?;
+        .write(&workspace.sample(), proceed)
+        .map_err(|error| unless_interrupted(&interrupted, DemoError::Sample(error)))?;
     let (run_root, log) = (workspace.run_root(), workspace.log());
     let program = Program {
         binary,
         run_root,
         log,
         daemons: config.daemons,
+        interrupted: Arc::clone(&interrupted),
     };
-    program.write_manifest(&workspace.sample())?;
+    program
+        .write_manifest(&workspace.sample())
+        .map_err(|error| unless_interrupted(&interrupted, error.into()))?;
     // Only the manifest can tell links and names that are not UTF-8.
     let origin = Origin::start(OriginConfig {
         index: IndexStyle::Disabled,
@@ -157,6 +155,15 @@ fn prepare(config: DemoConfig, seed: u64, interrupted: Arc<AtomicBool>) -> Resul
     })
 }
 
+/// After an interruption, what failed did so because of it.
+fn unless_interrupted(interrupted: &AtomicBool, error: DemoError) -> DemoError {
+    if interrupted.load(Ordering::SeqCst) {
+        DemoError::Interrupted
+    } else {
+        error
+    }
+}
+
 impl Run {
     fn passes(&mut self, mut schedule: Option<Schedule>) -> Result<(), DemoError> {
         loop {
@@ -164,7 +171,11 @@ impl Run {
             self.passes_started += 1;
             self.show("mounting", 0.0);
             let url = self.origin.url_of(SAMPLE_URL_PATH);
-            let instance = self.program.start(&self.workspace, &url, number)?;
+            let instance = match self.program.start(&self.workspace, &url, number) {
+                Ok(instance) => instance,
+                Err(_) if self.interrupted() => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
             let end = self.pass(&instance, &mut schedule)?;
             self.show("unmounting", 0.0);
             if let Err(error) = instance.end() {
