@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::errno::SourceError;
 use crate::sources::{self, Source};
-use crate::volume::{Auth, SourceUrl, VolumeConfig, VolumeFileError, VolumeOptions};
+use crate::volume::{SourceUrl, VolumeConfig, VolumeFileError};
 
 /// Which writing of a volume file: inode and time of change; `None` for no file.
 type Stamp = Option<(u64, i64, i64)>;
@@ -60,7 +60,7 @@ impl Volumes {
     }
 
     fn build(&self, volume_key: &[u8]) -> Result<Arc<dyn Source>, SourceError> {
-        let place = || String::from_utf8_lossy(volume_key).into_owned();
+        let place = || place(volume_key);
         let unsupported = |detail: String| SourceError::Unsupported {
             place: place(),
             detail,
@@ -70,11 +70,7 @@ impl Volumes {
         let config = match VolumeConfig::read(&self.run_dir, volume_key) {
             Ok(config) => config,
             Err(VolumeFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                VolumeConfig {
-                    source: place(),
-                    auth: Auth::None,
-                    options: VolumeOptions::default(),
-                }
+                VolumeConfig::new(&url)
             }
             Err(VolumeFileError::Io { source, .. }) => {
                 return Err(SourceError::os(
@@ -87,5 +83,65 @@ impl Volumes {
             }
         };
         sources::connect(&url, &config)
+    }
+}
+
+/// A volume key for people: without query, which may hold the signature of a signed URL.
+pub(crate) fn place(volume_key: &[u8]) -> String {
+    let shown = volume_key
+        .split(|byte| *byte == b'?')
+        .next()
+        .unwrap_or(volume_key);
+    String::from_utf8_lossy(shown).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::Auth;
+
+    #[test]
+    fn a_signature_is_not_shown() {
+        assert_eq!(place(b"https://h/f?sig=secret"), "https://h/f");
+        assert_eq!(place(b"dir:/srv"), "dir:/srv");
+    }
+
+    #[test]
+    fn the_newest_volume_file_counts_and_bad_ones_are_refused() {
+        let run = tempfile::tempdir().expect("a folder");
+        let volumes = Volumes::new(run.path().to_owned());
+        let key = b"http://127.0.0.1:1/t/";
+        let without_file = volumes.source(key).expect("a key alone will do");
+        assert!(Arc::ptr_eq(
+            &without_file,
+            &volumes.source(key).expect("known")
+        ));
+        let url = SourceUrl::parse(OsStr::from_bytes(key)).expect("a source");
+        let mut config = VolumeConfig::new(&url);
+        config.auth = Auth::Bearer { token: "t".into() };
+        config.write(run.path()).expect("written");
+        assert!(!Arc::ptr_eq(
+            &without_file,
+            &volumes.source(key).expect("built anew")
+        ));
+        config.auth = Auth::S3 {
+            access_key_id: "a".into(),
+            secret_access_key: "b".into(),
+            session_token: None,
+        };
+        config.write(run.path()).expect("written");
+        assert!(matches!(
+            volumes.source(key),
+            Err(SourceError::Unsupported { .. })
+        ));
+        std::fs::write(VolumeConfig::path(run.path(), key), "{").expect("written");
+        assert!(matches!(
+            volumes.source(key),
+            Err(SourceError::Unsupported { .. })
+        ));
+        assert!(matches!(
+            volumes.source(b"nonsense"),
+            Err(SourceError::Unsupported { .. })
+        ));
     }
 }

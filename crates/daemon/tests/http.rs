@@ -7,8 +7,8 @@ mod origin;
 
 use common::{FakeEngine, data_key};
 use holdfast_daemon::{Auth, SourceUrl, VolumeConfig};
-use holdfast_proto::Errno;
 use holdfast_proto::listing::EntryKind;
+use holdfast_proto::{ByteRange, Errno};
 use hyper::Method;
 use origin::{Origin, RawServer};
 
@@ -432,4 +432,39 @@ fn a_manifest_is_the_truth_with_links_modes_and_names_of_any_bytes() {
             .unwrap_err(),
         Errno::ESTALE
     );
+}
+
+#[test]
+fn h15_an_origin_that_never_answers_holds_its_worker_only() {
+    // Accepts (by its backlog) and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = Origin::start();
+    origin.put("/t/f", b"bytes", Some("\"v\""), None);
+    let mut engine = FakeEngine::start(2);
+    let volume = format!("http://{}/t/", silent.local_addr().unwrap());
+    let key = holdfast_proto::key::CookieKey::Data {
+        path: holdfast_proto::key::RelativePath::new(b"stuck").unwrap(),
+        validator: b"http1:e:8192:\"v\"".to_vec(),
+    };
+    let object = engine
+        .open(&volume, &key, Some(8192), b"http1:e:8192:\"v\"")
+        .unwrap();
+    engine.send_read(&object, ByteRange::new(0, 8192).unwrap());
+    assert_eq!(
+        engine.content(&origin.url("/t/"), b"f").unwrap(),
+        b"bytes",
+        "the other worker serves"
+    );
+    assert_eq!(engine.credits, 1);
+    engine.close(&object);
+    engine.credit();
+    assert_eq!(engine.credits, 2, "a CLOSE frees the worker");
+    let object = engine
+        .open(&volume, &key, Some(8192), b"http1:e:8192:\"v\"")
+        .unwrap();
+    engine.send_read(&object, ByteRange::new(0, 8192).unwrap());
+    // The engine dies: the stuck worker is let go of and a new session starts with all credits.
+    engine.accept();
+    assert_eq!(engine.credits, 2);
+    assert_eq!(engine.content(&origin.url("/t/"), b"f").unwrap(), b"bytes");
 }

@@ -114,7 +114,7 @@ async fn opened(volumes: &Volumes, request: &OpenRequest) -> Result<Opened, Errn
 fn opened_document(content: Vec<u8>, request: &OpenRequest) -> Result<Opened, SourceError> {
     let document = Document::keep(content)?;
     if !request.validator.is_empty() && request.validator != document.validator {
-        let place = String::from_utf8_lossy(&request.volume_key).into_owned();
+        let place = crate::volumes::place(&request.volume_key);
         return Err(SourceError::Changed {
             place,
             detail: "a listing or entry that is being read".into(),
