@@ -365,3 +365,44 @@ fn equal_histories_make_equal_cores() {
     assert_eq!(history(), history());
     assert!(history() == history().clone());
 }
+
+#[test]
+fn n8_the_credit_of_a_failed_delivery_is_back_though_its_object_was_dropped_meanwhile() {
+    let mut rig = Rig::default();
+    let session = rig.session(1);
+    let object = rig.object();
+    rig.open(object, 1);
+    let open = rig.take(session);
+    rig.core.drop_object(rig.now, object, Errno::EIO);
+    rig.core
+        .delivery_failed(rig.now, session, open.msg_id, DeliveryRetry::WhenWritable);
+    rig.check();
+    assert_eq!(rig.core.credits(session), Some(1));
+    let other = rig.object();
+    rig.open(other, 2);
+    assert!(
+        !rig.core.is_ready(session),
+        "its socket is full all the same"
+    );
+    rig.core.session_writable(rig.now, session);
+    rig.serve(session);
+    assert_eq!(rig.reader_events(), [failed(1, Errno::EIO), ready(2)]);
+}
+
+#[test]
+fn progress_counts_in_whole_blocks_and_the_last_block_ends_with_the_object() {
+    let mut rig = Rig::default();
+    let session = rig.session(2);
+    let object = rig.object();
+    rig.read(object, 1, blocks(0, 3));
+    let open = rig.take(session);
+    rig.copen(session, open.msg_id, Ok(2 * 4096 + 100)).unwrap();
+    let read = rig.take(session);
+    rig.present(lease_of(&read), ByteRange::new(0, 5000).unwrap())
+        .unwrap();
+    let (_, left) = rig.core.read_request(lease_of(&read), read.msg_id).unwrap();
+    assert_eq!(left, blocks(1, 2), "never asked for from inside a block");
+    rig.present(lease_of(&read), ByteRange::new(4096, 4096 + 100).unwrap())
+        .unwrap();
+    assert_eq!(rig.reader_events(), [ready(1)]);
+}

@@ -285,3 +285,27 @@ fn a_refused_open_with_nobody_waiting_leaves_close() {
     }
     assert_eq!(rig.core.object_counts().close, 3);
 }
+
+#[test]
+fn a_read_in_back_off_is_tried_at_once_for_a_new_reader_too() {
+    let mut rig = Rig::default();
+    let session = rig.session(100);
+    let (object, lease) = rig.open_object(session);
+    rig.read(object, 1, blocks(0, 2));
+    for _ in 0..6 {
+        let read = rig.take(session);
+        rig.cread(lease, read.msg_id, Err(Errno::ETIMEDOUT))
+            .unwrap();
+        assert!(!rig.core.is_ready(session), "never a hot loop");
+        rig.wait(ms(1000));
+    }
+    let read = rig.take(session);
+    rig.cread(lease, read.msg_id, Err(Errno::ETIMEDOUT))
+        .unwrap();
+    rig.wait(ms(110));
+    assert!(!rig.core.is_ready(session));
+    rig.read(object, 2, blocks(1, 1));
+    assert_eq!(rig.take(session).msg_id, read.msg_id);
+    rig.cread(lease, read.msg_id, Ok(())).unwrap();
+    assert_eq!(rig.reader_events(), [ready(1), ready(2)]);
+}

@@ -114,7 +114,8 @@ impl Core {
 
     /// The delivery could not be sent. Nothing is consumed: the request is new again, and the credit is back (N8).
     ///
-    /// The lease that an OPEN brought is void. Without effect when the request was taken back or answered meanwhile.
+    /// The lease that an OPEN brought is void. To be called once for a delivery that failed, also when the request was
+    /// dropped meanwhile (its credit is back then).
     pub fn delivery_failed(
         &mut self,
         now: Duration,
@@ -126,12 +127,12 @@ impl Core {
         let Some(sender) = self.sessions.get_mut(session) else {
             return;
         };
-        let is_close = sender.unconfirmed_close == Some(id);
-        if !is_close && !sender.delivered.contains(&id) {
-            return;
-        }
         self.counters.deliveries_failed += 1;
-        sender.lap = sender.lap.back_to(id);
+        let is_close = sender.unconfirmed_close == Some(id);
+        let is_held = sender.delivered.contains(&id);
+        if is_close || is_held {
+            sender.lap = sender.lap.back_to(id);
+        }
         match (retry, is_close) {
             (DeliveryRetry::WhenWritable, _) => self.stop(session, Flow::Stalled),
             (DeliveryRetry::AfterBackoff, true) => self.pause(session),
@@ -141,7 +142,12 @@ impl Core {
             self.take_back(id);
             self.make_ready(id);
         } else {
-            self.undeliver(session, id, retry);
+            if is_held {
+                self.undeliver(session, id, retry);
+            }
+            let sender = self.sessions.live_mut(session);
+            sender.credits = sender.credits.saturating_add(1);
+            self.announce(session);
         }
         self.quiet_if_idle(session);
     }
@@ -165,9 +171,6 @@ impl Core {
         }
         self.prune_open(object);
         self.settle(object);
-        let sender = self.sessions.live_mut(session);
-        sender.credits = sender.credits.saturating_add(1);
-        self.announce(session);
     }
 
     /// The session's socket takes messages again.

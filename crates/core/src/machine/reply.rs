@@ -183,7 +183,8 @@ impl Core {
 
     /// The daemon says that a range is written; the store has it marked as present.
     ///
-    /// Any range of the open object: a part of a READ, or more than was asked for.
+    /// Any range of the open object: a part of a READ, or more than was asked for. Whole blocks of it count; the
+    /// object's last block is whole at the object's end.
     ///
     /// # Errors
     /// [`ReplyError::NoSuchLease`]: the lease has ended, or its OPEN is not answered yet, or the object is being dropped.
@@ -200,8 +201,11 @@ impl Core {
             self.counters.replies_refused += 1;
             return Err(ReplyError::NoSuchLease);
         };
-        self.arrived(object, lease, range);
-        self.settle(object);
+        let size_bytes = self.object_size(object).unwrap_or(ByteRange::END_MAX);
+        if let Some(blocks) = range.complete_blocks(size_bytes) {
+            self.arrived(object, lease, blocks);
+            self.settle(object);
+        }
         Ok(object)
     }
 
