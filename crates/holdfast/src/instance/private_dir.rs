@@ -207,10 +207,11 @@ mod tests {
     #[test]
     fn a_foreign_directory_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let stat = rustix::fs::stat(root.path()).unwrap();
+        let dir = root.path().join("run");
+        let stat = rustix::fs::fstat(ensure(&dir).unwrap()).unwrap();
         let me = stat.st_uid;
-        judge(root.path(), &stat, me).unwrap();
-        let error = judge(root.path(), &stat, me + 1).unwrap_err();
+        judge(&dir, &stat, me).unwrap();
+        let error = judge(&dir, &stat, me + 1).unwrap_err();
         assert!(matches!(error, PrivateDirError::ForeignOwner { owner, .. } if owner == me));
     }
 
