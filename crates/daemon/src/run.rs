@@ -68,10 +68,19 @@ pub fn run(config: DaemonConfig) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
+    tell_supervisor();
     runtime.block_on(serve_for_ever(config));
     // A blocking call into a dead network file system would otherwise hold the process.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// `READY=1` (sd_notify(3)), before the engine is there: a daemon without an engine is sound and waits. Who dies before
+/// this point cannot run at all, which is what the supervisor wants to know.
+fn tell_supervisor() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(%error, "no supervisor is told");
+    }
 }
 
 /// Two descriptors per open object and one per connection: the usual soft limit of 1024 is too low (H16).

@@ -147,8 +147,8 @@ impl Engine {
                         .cache
                         .create(volume, &key, Some(*size), validator)
                         .map_err(|error| {
-                            tracing::error!(%error, "the cache has no room for a file");
-                            Errno::ENOSPC
+                            tracing::error!(%error, "the cache cannot take a file");
+                            error.errno()
                         })?,
                 };
                 Ok(CachedObject::new(

@@ -54,17 +54,22 @@ pub(crate) fn deliver(engine: &Engine, session: &Session, leases: &mut Vec<NewLe
                     return Round::Full;
                 }
             }
-            Err(Refusal::Never(errno)) => {
-                // As if the daemon had refused it.
-                engine
-                    .with_hub(|hub| {
-                        let now = hub.now();
-                        hub.core.copen(now, session.id, delivery.msg_id, Err(errno))
-                    })
-                    .ok();
-            }
+            Err(Refusal::Never(errno)) => refuse(engine, session, &delivery, errno),
         }
     }
+}
+
+/// As if the daemon had refused the OPEN, whose credit it never saw.
+fn refuse(engine: &Engine, session: &Session, delivery: &Delivery, errno: Errno) {
+    engine.with_hub(|hub| {
+        let now = hub.now();
+        hub.core.grant_credits(now, session.id, 1);
+        let refused = hub.core.copen(now, session.id, delivery.msg_id, Err(errno));
+        assert!(
+            refused.is_ok(),
+            "only an OPEN just handed out has keys that may be too long"
+        );
+    });
 }
 
 /// Why a request was not handed out.

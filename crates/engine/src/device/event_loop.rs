@@ -113,13 +113,13 @@ impl DeviceLoop {
         match source {
             Source::Listener => self.accept(),
             Source::Waker => self.engine.waker.drain(),
-            Source::Process(session) => self.end_session(session, Cause::DaemonDied),
+            Source::Process(session) => self.end_session(session),
             Source::Socket(session) => {
                 if flags.contains(epoll::EventFlags::OUT) {
                     self.on_writable(session);
                 }
                 if self.drain_socket(session, Extent::Turn) == Some(Packet::HungUp) {
-                    self.end_session(session, Cause::SessionHungUp);
+                    self.end_session(session);
                 }
             }
             Source::Lease(session, lease) => {
@@ -231,7 +231,10 @@ impl DeviceLoop {
 
     /// What the daemon said before it closed counts, on the lease and on its socket (H17).
     fn on_lease_hung_up(&mut self, session: SessionId, lease: LeaseId) {
-        self.drain_socket(session, Extent::All);
+        if self.drain_socket(session, Extent::All) == Some(Packet::HungUp) {
+            // The process is dying and closes everything; the lease was only first.
+            return self.end_session(session);
+        }
         self.drain_lease(session, lease, Extent::All);
         let known = self.forget_lease(session, lease);
         if known {
@@ -241,9 +244,14 @@ impl DeviceLoop {
         }
     }
 
-    fn end_session(&mut self, id: SessionId, cause: Cause) {
+    fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else {
             return;
+        };
+        let cause = if socket::is_dying(&session.peer) {
+            Cause::DaemonDied
+        } else {
+            Cause::SessionHungUp
         };
         let pid = session.peer.pid.as_raw_nonzero().get();
         tracing::info!(

@@ -160,6 +160,21 @@ pub fn peer(socket: impl AsFd) -> Result<Peer, PeerError> {
     Ok(Peer { pid, pidfd })
 }
 
+/// Whether the process is dead or on its way there: a dying process closes its descriptors a while
+/// before its pidfd says so (`PF_EXITING`, field 9 of proc_pid_stat(5)). For reports only.
+pub fn is_dying(peer: &Peer) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let path = format!("/proc/{}/stat", peer.pid.as_raw_nonzero());
+    let Ok(stat) = std::fs::read_to_string(path) else {
+        return true;
+    };
+    // The command's name, in parentheses, may hold anything.
+    let flags = stat
+        .rsplit_once(") ")
+        .and_then(|(_, fields)| fields.split(' ').nth(6)?.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
 /// Queues SIGKILL: from here on the process executes no instruction of its own (H05).
 pub fn kill(peer: &Peer) {
     // ESRCH: dead already, which is what is wanted.

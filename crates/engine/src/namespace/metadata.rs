@@ -354,8 +354,8 @@ fn start(
         .cache
         .create(mount.volume.as_bytes(), &key, None, &[])
         .map_err(|error| {
-            tracing::error!(%error, "the cache has no room for a listing");
-            Errno::ENOSPC
+            tracing::error!(%error, "the cache cannot take a listing");
+            error.errno()
         })?;
     let outage = match current {
         Some(_) => OutagePolicy::Eio {
