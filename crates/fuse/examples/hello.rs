@@ -4,7 +4,7 @@
 //! cargo run -p holdfast-fuse --example hello -- /some/empty/directory
 //! ```
 //!
-//! It serves until somebody unmounts it (`umount` or `fusermount3 -u`). Needs root for mount(2).
+//! It serves until somebody unmounts it. Needs root for mount(2).
 //!
 //! Nodeid 1 is the directory, nodeid `2 + i` is file `i`, and the offset of a directory entry is its place in the
 //! list: every number that the kernel gets can be understood without any state, so a successor process could go on with
@@ -14,7 +14,7 @@ use std::time::Duration;
 use holdfast_fuse::{
     Accepted, Attributes, Connection, Dirent, DirentWriter, EntryReply, Errno, FileHandle,
     FileKind, NodeId, OpenFlags, Operation, Pushed, ReadSpan, ReceiveBuffer, Received, ReplyBuffer,
-    ReplyError, Request, Timestamp,
+    ReplyError, Request,
 };
 
 /// How long the kernel may believe what it was told: nothing here ever changes.
@@ -22,9 +22,9 @@ const VALID: Duration = Duration::from_secs(3600);
 
 /// One file.
 pub struct File {
-    pub name: &'static str,
-    pub content: Vec<u8>,
-    pub permissions: u16,
+    pub(crate) name: &'static str,
+    pub(crate) content: Vec<u8>,
+    pub(crate) permissions: u16,
 }
 
 /// Serves `files` until the mount is gone. `buffer` and `payload` are this thread's own.
@@ -32,9 +32,8 @@ pub fn serve(connection: &Connection, files: &[File]) -> Result<(), Box<dyn std:
     let mut buffer = ReceiveBuffer::new()?;
     let mut payload = ReplyBuffer::new()?;
     while let Received::Request(request) = connection.receive(&mut buffer)? {
-        // `Gone` means that the reader was killed meanwhile: nothing to do.
-        let (Accepted::Accepted | Accepted::Gone) =
-            answer(connection, files, &request, &mut payload)?;
+        // Not accepted means that the reader was killed meanwhile: nothing to do.
+        let _ = answer(connection, files, &request, &mut payload)?;
     }
     Ok(())
 }
@@ -56,9 +55,11 @@ fn answer(
         Operation::Getattr { .. } => {
             connection.reply_attr(unique, &attributes(files, request.nodeid.0), VALID)
         }
-        Operation::Open { .. } => {
-            connection.reply_open(unique, FileHandle(0), OpenFlags::KEEP_CACHE)
-        }
+        Operation::Open { .. } => connection.reply_open(
+            unique,
+            FileHandle(0),
+            OpenFlags::KEEP_CACHE | OpenFlags::NOFLUSH,
+        ),
         Operation::Opendir { .. } => {
             connection.reply_open(unique, FileHandle(0), OpenFlags::CACHE_DIR)
         }
@@ -101,28 +102,12 @@ fn answer(
 }
 
 fn attributes(files: &[File], nodeid: u64) -> Attributes {
-    let file = usize::try_from(nodeid)
-        .ok()
-        .and_then(|n| n.checked_sub(2))
-        .and_then(|n| files.get(n));
-    let size_bytes = file.map_or(0, |file| file.content.len() as u64);
-    Attributes {
-        ino: nodeid,
-        size_bytes,
-        blocks: size_bytes.div_ceil(512),
-        atime: Timestamp::default(),
-        mtime: Timestamp::default(),
-        ctime: Timestamp::default(),
-        kind: if file.is_some() {
-            FileKind::File
-        } else {
-            FileKind::Directory
-        },
-        permissions: file.map_or(0o755, |file| file.permissions),
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        block_size_bytes: 4096,
+    match nodeid.checked_sub(2).and_then(|at| files.get(at as usize)) {
+        Some(file) => {
+            let size_bytes = file.content.len() as u64;
+            Attributes::new(nodeid, FileKind::File, file.permissions, size_bytes)
+        }
+        None => Attributes::new(nodeid, FileKind::Directory, 0o755, 0),
     }
 }
 
@@ -142,22 +127,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     use holdfast_fuse::{HandshakeOptions, handshake::Readdirplus, mount};
 
     let dir = std::env::args_os().nth(1).ok_or("usage: hello DIR")?;
+    let file = |name, content| File {
+        name,
+        content,
+        permissions: 0o444,
+    };
     let files = [
-        File {
-            name: "hello",
-            content: b"Hello, world!\n".to_vec(),
-            permissions: 0o444,
-        },
-        File {
-            name: "bytes",
-            content: (0..1 << 20).map(|n| n as u8).collect(),
-            permissions: 0o444,
-        },
-        File {
-            name: "empty",
-            content: Vec::new(),
-            permissions: 0o444,
-        },
+        file("hello", b"Hello, world!\n".to_vec()),
+        file("bytes", (0..1 << 20).map(|n| n as u8).collect()),
     ];
     let device = mount::open_device()?;
     mount::mount_direct(dir.as_ref(), &device, &mount::MountOptions::new("hello"))?;
@@ -167,8 +144,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..HandshakeOptions::default()
     };
     // Nobody will take this session over, so nothing is stored.
-    connection.handshake(&mut ReceiveBuffer::new()?, &options, |_| {
-        Ok::<_, std::io::Error>(())
-    })?;
+    connection.handshake(&mut ReceiveBuffer::new()?, &options, |_| Ok::<_, Errno>(()))?;
     serve(&connection, &files)
 }

@@ -80,6 +80,25 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Attributes of an inode of root's with one link, all its times 1970, its size allocated whole.
+    #[must_use]
+    pub fn new(ino: u64, kind: FileKind, permissions: u16, size_bytes: u64) -> Self {
+        Self {
+            ino,
+            size_bytes,
+            blocks: size_bytes.div_ceil(512),
+            atime: Timestamp::default(),
+            mtime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            kind,
+            permissions,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            block_size_bytes: 4096,
+        }
+    }
+
     pub(crate) fn to_raw(self) -> raw::fuse_attr {
         raw::fuse_attr {
             ino: self.ino,

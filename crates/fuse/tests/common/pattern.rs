@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_fuse::{
     Accepted, Attributes, Connection, EntryReply, Errno, FileHandle, FileKind, NodeId, OpenFlags,
-    Operation, ReadSpan, ReplyBuffer, ReplyError, Request, Timestamp,
+    Operation, ReadSpan, ReplyBuffer, ReplyError, Request,
 };
 
 /// Read through the page cache, which each open empties.
@@ -87,20 +87,7 @@ fn attributes(nodeid: NodeId) -> Attributes {
     } else {
         (FileKind::File, SIZE_BYTES)
     };
-    Attributes {
-        ino: nodeid.0,
-        size_bytes,
-        blocks: size_bytes.div_ceil(512),
-        atime: Timestamp::default(),
-        mtime: Timestamp::default(),
-        ctime: Timestamp::default(),
-        kind,
-        permissions: 0o755,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        block_size_bytes: 4096,
-    }
+    Attributes::new(nodeid.0, kind, 0o755, size_bytes)
 }
 
 fn entry(nodeid: NodeId) -> EntryReply {
