@@ -185,7 +185,9 @@ bitflags! {
         const CACHE_DIR = raw::FOPEN_CACHE_DIR;
         /// A stream: no file position at all.
         const STREAM = raw::FOPEN_STREAM;
-        /// No FLUSH at close (Linux 5.16).
+        /// No FLUSH at close (Linux 5.16). FLUSH is also sent when execve(2) closes a descriptor: without this flag a
+        /// process that has a file of the mount open cannot start the mount's next server while none is alive, because the
+        /// child waits in execve for the answer that it is to give.
         const NOFLUSH = raw::FOPEN_NOFLUSH;
     }
 }

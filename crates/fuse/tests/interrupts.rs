@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -196,6 +196,7 @@ fn h10_a_handled_signal_never_fails_a_read() {
             let status = Command::new(std::env::current_exe().expect("this program"))
                 .args(["--exact", "signalled_child", "--ignored", "--nocapture"])
                 .env(PATH, path)
+                .stdout(Stdio::null())
                 .status()
                 .expect("a reader");
             assert!(status.success(), "{status}");

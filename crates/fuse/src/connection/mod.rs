@@ -10,6 +10,8 @@
 
 mod replies;
 
+pub use replies::SMALL_REPLY_MAX_BYTES;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
