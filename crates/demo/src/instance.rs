@@ -174,6 +174,11 @@ impl Program {
             .filter(|pid| *pid != rustix::process::getpid())
             .filter_map(|pid| {
                 let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+                // The name first: reading the arguments of any process waits for its memory's lock, which a process that is stuck in a
+                // page fault of some mount can hold. It also spares somebody who looks at our log.
+                if !is_holdfast(pid) {
+                    return None;
+                }
                 let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
                 // Not only the run root: a process that is just being started still has its starter's arguments.
                 let root = self
@@ -182,9 +187,10 @@ impl Program {
                     .unwrap_or(&self.run_root)
                     .as_os_str()
                     .as_bytes();
-                let ours = arguments.windows(root.len()).any(|window| window == root);
-                // Not somebody who looks at our log.
-                (ours && is_holdfast(pid)).then_some(pidfd)
+                arguments
+                    .windows(root.len())
+                    .any(|window| window == root)
+                    .then_some(pidfd)
             });
         ours.collect()
     }

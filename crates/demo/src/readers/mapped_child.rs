@@ -34,6 +34,9 @@ pub fn mmap_reader_main(args: &[OsString]) -> Result<(), MmapReaderError> {
     if !args.is_empty() {
         return Err(MmapReaderError::Arguments);
     }
+    // Named unlike an instance's processes, whose arguments the demo reads: it must not wait for a process stuck in a page fault.
+    // Without the name only that is lost.
+    let _ = rustix::thread::set_name(c"demo-mmap");
     Ok(serve(&mut io::stdin().lock(), &mut io::stdout().lock())?)
 }
 

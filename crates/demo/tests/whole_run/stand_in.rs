@@ -139,6 +139,11 @@ fn processes(below: &Path) -> Vec<i32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| *pid != own)
         .filter(|pid| {
+            // The name first: reading arguments can wait for ever for a process that is stuck in a page fault.
+            let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if !name.starts_with(b"holdfast") {
+                return false;
+            }
             let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&arguments).contains(below.to_str().unwrap())
         })
