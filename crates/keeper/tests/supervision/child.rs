@@ -97,6 +97,11 @@ pub fn main(behaviour: &OsStr) {
             std::process::exit(0);
         }
         "breathing" => breathe(),
+        "silent_with_a_thread" => {
+            std::thread::spawn(|| wait_for_signal());
+            notify(&[NotifyState::Ready]);
+            wait_for_signal();
+        }
         "stores" => store(&inherited),
         "stores_and_dies" => store_and_die(&inherited),
         "stores_many" => store_many(),

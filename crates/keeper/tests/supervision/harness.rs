@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_keeper::status::{KeeperStatus, ProcessStatus, query};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use crate::child::Seen;
@@ -18,6 +18,8 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// A running keeper. On drop everything it started is ended by pid.
 pub struct Keeper {
     process: Child,
+    /// Children of an earlier keeper that a test killed.
+    orphans: Vec<Pid>,
     spec: Spec,
     dir: TempDir,
 }
@@ -54,6 +56,7 @@ impl Keeper {
         };
         Keeper {
             process: start(&spec, dir.path()),
+            orphans: Vec::new(),
             spec,
             dir,
         }
@@ -130,6 +133,21 @@ impl Keeper {
         })
     }
 
+    /// Kills the keeper; its children live on until the end of the test.
+    pub fn kill_keeper(&mut self) {
+        kill_process(self.pid(), Signal::STOP).expect("it lives");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.pid()), stopped).expect("own child");
+        self.orphans.extend(children_of(self.pid()));
+        self.process.kill().expect("own child");
+        self.wait();
+    }
+
+    /// From here on the test itself has ended the orphans.
+    pub fn forget_orphans(&mut self) {
+        self.orphans.clear();
+    }
+
     /// Waits for the keeper's own end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
@@ -159,46 +177,45 @@ pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// Whether a process is dead and not reaped.
+pub fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // First the keeper, so that it replaces nobody; then whoever it left.
+        // The keeper is stopped first, so that it can neither replace nor reap: its list of children is whole then, and
+        // no pid in it can become another's. A child between fork and exec is in the list too.
+        let keeper = self.pid();
+        let mut left = Vec::new();
+        if matches!(self.process.try_wait(), Ok(None)) && kill_process(keeper, Signal::STOP).is_ok()
+        {
+            let _ = waitid(
+                WaitId::Pid(keeper),
+                WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+            );
+            left = children_of(keeper);
+        }
+        for pid in left {
+            let _ = kill_process(pid, Signal::KILL);
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let left = living_with(self.dir.path());
-            if left.is_empty() || Instant::now() > end {
-                break;
-            }
-            for pid in left {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        for pid in std::mem::take(&mut self.orphans) {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
 
-/// Processes that carry the test's directory, whose name is unique, in their environment: children, and children between
-/// fork and exec, which still have the keeper's. A zombie has no environment.
-fn living_with(dir: &Path) -> Vec<Pid> {
-    let marker = dir.as_os_str().as_encoded_bytes();
-    let mut pids = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .and_then(Pid::from_raw)
-        else {
-            continue;
-        };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment
-            .windows(marker.len())
-            .any(|window| window == marker)
-        {
-            pids.push(pid);
-        }
-    }
-    pids
+/// Only the given process is looked at: reading another's memory through /proc (its environment, its command line) can
+/// hang when that process is stuck in the kernel.
+fn children_of(pid: Pid) -> Vec<Pid> {
+    let pid = pid.as_raw_pid();
+    let list =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|child| child.parse().ok().and_then(Pid::from_raw))
+        .collect()
 }

@@ -138,8 +138,7 @@ fn second_keeper() -> Result<(), Failed> {
     let refused = first.restart_beside();
     assert_eq!(refused.wait_with_output()?.status.code(), Some(12));
     assert_eq!(all_ready(&first), pids, "the first is untouched");
-    kill_process(first.pid(), Signal::KILL)?;
-    first.wait();
+    first.kill_keeper();
     assert_eq!(
         std::fs::read_dir(first.run_dir())?.count(),
         2,
@@ -149,6 +148,7 @@ fn second_keeper() -> Result<(), Failed> {
     let successors = all_ready(&first);
     assert!(successors.iter().all(|pid| !pids.contains(pid)));
     pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
+    first.forget_orphans();
     kill_process(first.pid(), Signal::TERM)?;
     assert_eq!(first.wait().code(), Some(11), "{}", first.log());
     first.until("PID 1 reaps the orphans", || {
