@@ -231,7 +231,11 @@ impl DeviceLoop {
 
     /// What the daemon said before it closed counts, on the lease and on its socket (H17).
     fn on_lease_hung_up(&mut self, session: SessionId, lease: LeaseId) {
-        if self.drain_socket(session, Extent::All) == Some(Packet::HungUp) {
+        let dying = self
+            .sessions
+            .get(&session)
+            .is_some_and(|session| socket::is_dying(&session.peer));
+        if self.drain_socket(session, Extent::All) == Some(Packet::HungUp) || dying {
             // The process is dying and closes everything; the lease was only first.
             return self.end_session(session);
         }

@@ -194,8 +194,9 @@ impl Server<'_> {
             return self.refuse(unique, Errno::ESTALE);
         }
         // The content of a node never changes, so what the page cache has stays right; without
-        // the flag an open would wait behind reads that are under way (H20).
-        let flags = OpenFlags::KEEP_CACHE;
+        // the flag an open would wait behind reads that are under way. And close(2) must not wait
+        // for an engine that is just being replaced (H20).
+        let flags = OpenFlags::KEEP_CACHE | OpenFlags::NOFLUSH;
         self.check(
             self.mount
                 .connection

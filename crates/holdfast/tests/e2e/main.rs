@@ -1,0 +1,9 @@
+//! The whole of Holdfast, as its users meet it: real processes, real mounts, real kills.
+
+mod failover;
+mod first;
+mod misbehaviour;
+mod programs;
+mod readers;
+mod sources;
+mod support;
