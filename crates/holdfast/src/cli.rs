@@ -127,11 +127,16 @@ server's index does. Write it again when the directory has changed.
 
 Examples:
   holdfast manifest /srv/www/data
-  holdfast mount https://example.org/data/ /mnt/data      # finds it there")]
+  holdfast mount https://example.org/data/ /mnt/data      # finds it there
+  holdfast manifest --output /srv/www/data.jsonl /srv/www/data
+  holdfast mount --manifest ../data.jsonl https://example.org/data/ /mnt/data")]
 pub struct ManifestArgs {
-    /// The directory to describe; the manifest is written into it
+    /// The directory to describe
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// Write the manifest to this file [default: .holdfast-manifest.jsonl in DIR, where mounts find it]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `holdfast demo`.

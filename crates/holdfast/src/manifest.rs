@@ -9,7 +9,7 @@ use crate::output;
 /// # Errors
 /// See [`ManifestError`].
 pub fn run(args: &ManifestArgs) -> Result<(), ManifestError> {
-    let written = source::write_manifest(&args.dir)?;
+    let written = source::write_manifest(&args.dir, args.output.as_deref())?;
     for path in &written.left_out {
         output::remark(&format!(
             "left out (no file, directory or link, or too long): {}",

@@ -20,7 +20,7 @@ use holdfast_proto::listing::{Entry, EntryKind, Mtime};
 use percent_encoding::{percent_decode_str, percent_encode_byte};
 use serde::{Deserialize, Serialize};
 
-pub use write::{WriteError, Written, write};
+pub use write::{WriteError, Written, write, write_to};
 
 /// Name of the manifest in a tree's root.
 pub const FILE_NAME: &str = ".holdfast-manifest.jsonl";

@@ -39,39 +39,52 @@ pub enum WriteError {
     TooManyNames(PathBuf),
 }
 
-/// Writes `<dir>/.holdfast-manifest.jsonl`, replacing an older one at once and whole (by rename). Symbolic links are
-/// written as links. Run it again after the tree has changed.
+/// Writes `<dir>/.holdfast-manifest.jsonl`: [`write_to`] the place where mounts look for it.
 ///
 /// # Errors
 /// See [`WriteError`]; each variant says when. An older manifest is then left as it was.
 pub fn write(dir: &Path) -> Result<Written, WriteError> {
-    let path = dir.join(FILE_NAME);
+    write_to(dir, &dir.join(FILE_NAME))
+}
+
+/// Writes the manifest of `dir` to `path`, replacing an older one at once and whole (by rename). Symbolic links are
+/// written as links. Neither `path` itself nor a manifest at the usual place is described. Run it again after the
+/// tree has changed.
+///
+/// # Errors
+/// See [`WriteError`]; each variant says when. An older manifest is then left as it was.
+pub fn write_to(dir: &Path, path: &Path) -> Result<Written, WriteError> {
     let io = |source| WriteError::Io {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let name = path
+        .file_name()
+        .ok_or_else(|| io(io::ErrorKind::IsADirectory.into()))?;
     let file = tempfile::Builder::new()
         .prefix(FILE_NAME)
         .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir)
+        .tempfile_in(folder)
         .map_err(io)?;
-    let mut own_names = vec![OsString::from(FILE_NAME)];
-    own_names.extend(file.path().file_name().map(OsStr::to_owned));
     let mut walk = Walk {
         root: dir,
-        own_names,
+        left_alone: own_names(dir, folder, [Some(name), file.path().file_name()]).map_err(io)?,
         out: BufWriter::new(file),
         names: 0,
         left_out: Vec::new(),
     };
     walk.line(
-        &path,
+        path,
         &Head {
             holdfast_manifest: VERSION,
         },
     )?;
     walk.tree()?;
-    walk.line(&path, &End { end: walk.names })?;
+    walk.line(path, &End { end: walk.names })?;
     let Walk {
         out,
         names,
@@ -80,17 +93,26 @@ pub fn write(dir: &Path) -> Result<Written, WriteError> {
     } = walk;
     let file = out.into_inner().map_err(|e| io(e.into_error()))?;
     file.as_file().sync_all().map_err(io)?;
-    file.persist(&path).map_err(|e| io(e.error))?;
+    file.persist(path).map_err(|e| io(e.error))?;
     Ok(Written {
-        path,
+        path: path.to_owned(),
         names,
         left_out,
     })
 }
 
+/// Paths relative to `dir` that are the manifest's own: the usual place, and `names` in `folder` if that lies within.
+fn own_names(dir: &Path, folder: &Path, names: [Option<&OsStr>; 2]) -> io::Result<Vec<PathBuf>> {
+    let mut own = vec![PathBuf::from(FILE_NAME)];
+    if let Ok(within) = fs::canonicalize(folder)?.strip_prefix(fs::canonicalize(dir)?) {
+        own.extend(names.into_iter().flatten().map(|name| within.join(name)));
+    }
+    Ok(own)
+}
+
 struct Walk<'a> {
     root: &'a Path,
-    own_names: Vec<OsString>,
+    left_alone: Vec<PathBuf>,
     out: BufWriter<tempfile::NamedTempFile>,
     names: usize,
     left_out: Vec<PathBuf>,
@@ -102,7 +124,7 @@ impl Walk<'_> {
         while let Some(directory) = directories.pop() {
             for name in self.names(&directory)? {
                 let relative = directory.join(&name);
-                if directory.as_os_str().is_empty() && self.own_names.contains(&name) {
+                if self.left_alone.contains(&relative) {
                     continue;
                 }
                 if self.name(&relative)? {
@@ -187,5 +209,33 @@ fn kind(metadata: &Metadata) -> Option<Kind> {
         Some(Kind::Symlink)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_written_where_one_wants_it_and_does_not_describe_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join("file"), b"x").unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        for file in [
+            outside.path().join("list"),
+            dir.path().join("sub/list"),
+            dir.path().join("sub/list"),
+        ] {
+            let written = write_to(dir.path(), &file).unwrap();
+            assert_eq!((written.names, &written.path), (2, &file));
+        }
+        fs::remove_file(dir.path().join("sub/list")).unwrap();
+        let usual = write(dir.path()).unwrap();
+        assert_eq!(
+            fs::read(usual.path).unwrap(),
+            fs::read(outside.path().join("list")).unwrap()
+        );
+        assert!(write_to(dir.path(), Path::new("/")).is_err());
     }
 }

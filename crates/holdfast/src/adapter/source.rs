@@ -172,10 +172,13 @@ pub fn run(run_dir: PathBuf, workers: u16) -> Result<(), RunError> {
 
 pub use holdfast_daemon::manifest::{WriteError as ManifestError, Written};
 
-/// Writes the manifest of a directory into it.
+/// Writes the manifest of a directory, to `output` or into the directory itself.
 ///
 /// # Errors
 /// See [`ManifestError`].
-pub fn write_manifest(dir: &Path) -> Result<Written, ManifestError> {
-    holdfast_daemon::manifest::write(dir)
+pub fn write_manifest(dir: &Path, output: Option<&Path>) -> Result<Written, ManifestError> {
+    match output {
+        Some(file) => holdfast_daemon::manifest::write_to(dir, file),
+        None => holdfast_daemon::manifest::write(dir),
+    }
 }
