@@ -123,7 +123,7 @@ impl Cache {
             objects,
             clock: Clock::new(options.open_objects_max),
             boot,
-            holes: HoleReports::probe(dir).map_err(failed("try the file system"))?,
+            holes: HoleReports::of(dir).map_err(failed("try the file system"))?,
             usage: UsageFile::new(usage),
             known: std::array::from_fn(|_| Mutex::default()),
             last_incarnation: AtomicU64::new(0),
@@ -132,6 +132,18 @@ impl Cache {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// Whether the file system has room for more data, above a reserve that is kept for records and listings: 2 % of
+    /// it, at least 4 MiB and at most 512 MiB. Like cachefiles' `bstop`.
+    ///
+    /// # Errors
+    /// What fstatvfs(3) says.
+    pub fn has_room(&self) -> io::Result<bool> {
+        let space = rustix::fs::fstatvfs(&self.shared.objects)?;
+        let total_bytes = space.f_blocks.saturating_mul(space.f_frsize);
+        let reserve_bytes = (total_bytes / 50).clamp(4 << 20, 512 << 20);
+        Ok(space.f_bavail.saturating_mul(space.f_frsize) > reserve_bytes)
     }
 
     /// The object of these keys, if the cache has it. While anybody holds it, it is the same [`Object`] each time.

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use holdfast_proto::BLOCK_BYTES;
@@ -25,8 +25,41 @@ pub enum HoleReports {
 const PROBE_GAP_BYTES: u64 = 1 << 20;
 
 impl HoleReports {
+    /// What is known of the file system that holds `dir`: remembered from an earlier try, else tried now.
+    ///
+    /// It is remembered so that a start neither waits for the disk nor needs room on it; a full disk on which nothing
+    /// was ever tried gives [`HoleReports::Ignored`].
+    pub(crate) fn of(dir: &Path) -> io::Result<Self> {
+        let device = dir.metadata()?.dev();
+        let memory = dir.join("holes");
+        let verdicts =
+            [Self::Trusted, Self::Ignored].map(|verdict| (verdict, verdict.remembered(device)));
+        if let Ok(text) = std::fs::read_to_string(&memory)
+            && let Some((verdict, _)) = verdicts.iter().find(|(_, known)| *known == text)
+        {
+            return Ok(*verdict);
+        }
+        match Self::probe(dir) {
+            Ok(verdict) => {
+                // Half a text is no verdict, so nothing is lost when this fails.
+                let _ = std::fs::write(&memory, verdict.remembered(device));
+                Ok(verdict)
+            }
+            Err(error) if is_full(&error) => Ok(Self::Ignored),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remembered(self, device: u64) -> String {
+        let word = match self {
+            Self::Trusted => "trusted",
+            Self::Ignored => "ignored",
+        };
+        format!("{word} on device {device}\n")
+    }
+
     /// Tries the file system that holds `dir` on a small file, which is removed again.
-    pub(crate) fn probe(dir: &Path) -> io::Result<Self> {
+    fn probe(dir: &Path) -> io::Result<Self> {
         let path = dir.join("probe");
         let file = OpenOptions::new()
             .read(true)
@@ -74,6 +107,15 @@ impl HoleReports {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
 /// The first byte at or behind `offset` that lies in a hole or behind the end; `offset` itself when the file is shorter.
 fn first_hole(file: &File, offset: u64) -> io::Result<u64> {
     match rustix::fs::seek(file, SeekFrom::Hole(offset)) {
@@ -86,6 +128,22 @@ fn first_hole(file: &File, offset: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_is_remembered_for_its_file_system_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let tried = HoleReports::of(dir.path()).unwrap();
+        let device = dir.path().metadata().unwrap().dev();
+        let memory = dir.path().join("holes");
+        assert_eq!(
+            std::fs::read_to_string(&memory).unwrap(),
+            tried.remembered(device)
+        );
+        std::fs::write(&memory, HoleReports::Ignored.remembered(device)).unwrap();
+        assert_eq!(HoleReports::of(dir.path()).unwrap(), HoleReports::Ignored);
+        std::fs::write(&memory, HoleReports::Ignored.remembered(device + 1)).unwrap();
+        assert_eq!(HoleReports::of(dir.path()).unwrap(), tried);
+    }
 
     #[test]
     fn a_probe_leaves_nothing_and_holes_are_found() {
