@@ -43,7 +43,7 @@ impl Default for DemoConfig {
     fn default() -> Self {
         Self {
             seconds: 20,
-            kills_per_second: 10.0,
+            kills_per_second: 12.0,
             seed: None,
             total_bytes: 256 << 20,
             holdfast_binary: None,

@@ -10,6 +10,9 @@ use crate::kills::KillLog;
 /// Failures described in words; more are only counted.
 const DESCRIBED_MAX: usize = 20;
 
+/// The longest latency told apart: an hour, in nanoseconds. A histogram without bounds would cut every latency to its first few.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+
 /// The counters of a run.
 #[derive(Debug)]
 pub(crate) struct Score {
@@ -43,7 +46,9 @@ impl Score {
             failed_reads: AtomicU64::new(0),
             differing_bytes: AtomicU64::new(0),
             files_compared: AtomicU64::new(0),
-            latencies_ns: Mutex::new(Histogram::new(3).expect("3 is a valid number of digits")),
+            latencies_ns: Mutex::new(
+                Histogram::new_with_max(LATENCY_MAX_NS, 3).expect("3 is a valid number of digits"),
+            ),
             described: Mutex::new(Vec::new()),
         }
     }
@@ -120,5 +125,23 @@ impl Score {
         self.reads()
             .wrapping_add(self.failed_reads())
             .wrapping_add(self.files_compared())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_of_any_length_are_told() {
+        let score = Score::new();
+        score.read_done(ReadDone {
+            start_ns: 5,
+            end_ns: 5 + 80_000_000,
+            bytes: 1,
+            differing_bytes: 0,
+        });
+        let max = score.latencies().max();
+        assert!((80_000_000..81_000_000).contains(&max), "{max}");
     }
 }

@@ -45,14 +45,23 @@ impl StallPercentiles {
 
 impl fmt::Display for StallPercentiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         write!(
             f,
-            "p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
-            ms(self.p50),
-            ms(self.p99),
-            ms(self.max)
+            "p50 {}, p99 {}, max {}",
+            short(self.p50),
+            short(self.p99),
+            short(self.max)
         )
+    }
+}
+
+/// Milliseconds, or microseconds where those would be a fraction of one.
+fn short(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1000.0;
+    if time < Duration::from_millis(1) {
+        format!("{:.0} µs", ms * 1000.0)
+    } else {
+        format!("{ms:.1} ms")
     }
 }
 

@@ -152,7 +152,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
     /// Mean number of daemons killed per second (SIGKILL, at random moments)
-    #[arg(long, value_name = "RATE", default_value_t = 10.0, value_parser = values::parse_rate)]
+    #[arg(long, value_name = "RATE", default_value_t = 12.0, value_parser = values::parse_rate)]
     pub kills_per_second: f64,
     /// Seed of data and kills, to repeat a run [default: a random one, printed]
     #[arg(long, value_name = "NUMBER")]

@@ -29,13 +29,14 @@ fn compare_with(
     random: &mut Xoshiro256PlusPlus,
 ) -> io::Result<FileEnd> {
     let mut expected = Expected::open(&shared.config.source.join(&file.path))?;
+    // A lookup that waits stalls a reader, too: the first read counts from the open on.
+    let mut start_ns = now_ns();
     let mounted = File::open(shared.config.mount.join(&file.path))?;
     let mut buffer = vec![0; PIECE_BYTES];
     for (offset_bytes, len) in pieces(file.size_bytes, random) {
         if shared.stopped() {
             return Ok(FileEnd::Stopped);
         }
-        let start_ns = now_ns();
         mounted.read_exact_at(&mut buffer[..len], offset_bytes)?;
         let end_ns = now_ns();
         let differing_bytes = expected.differing_bytes(&buffer[..len], offset_bytes)?;
@@ -46,6 +47,7 @@ fn compare_with(
             bytes,
             differing_bytes,
         });
+        start_ns = now_ns();
     }
     if mounted.read_at(&mut buffer, file.size_bytes)? != 0 {
         return Err(io::Error::other(format!(

@@ -16,6 +16,8 @@ pub(super) fn compare(shared: &Shared, file: &SampleFile) -> FileEnd {
 
 fn compare_with(shared: &Shared, file: &SampleFile) -> io::Result<FileEnd> {
     let mut expected = Expected::open(&shared.config.source.join(&file.path))?;
+    // A lookup that waits stalls a reader, too: the first read counts from the open on.
+    let mut start_ns = now_ns();
     let mut mounted = File::open(shared.config.mount.join(&file.path))?;
     let mut buffer = vec![0; PIECE_BYTES];
     let mut offset_bytes = 0_u64;
@@ -23,7 +25,6 @@ fn compare_with(shared: &Shared, file: &SampleFile) -> io::Result<FileEnd> {
         if shared.stopped() {
             return Ok(FileEnd::Stopped);
         }
-        let start_ns = now_ns();
         let count = mounted.read(&mut buffer)?;
         let end_ns = now_ns();
         if count == 0 {
@@ -44,6 +45,7 @@ fn compare_with(shared: &Shared, file: &SampleFile) -> io::Result<FileEnd> {
             bytes,
             differing_bytes,
         });
+        start_ns = now_ns();
     }
     if offset_bytes != file.size_bytes {
         return Err(io::Error::other(format!(

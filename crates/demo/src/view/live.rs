@@ -46,7 +46,10 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        // What is printed next begins where the view was, whatever the last drawing left the cursor at.
+        let top = self.terminal.get_frame().area().as_position();
         let _ = self.terminal.clear();
+        let _ = self.terminal.set_cursor_position(top);
         let _ = self.terminal.show_cursor();
     }
 }
@@ -69,8 +72,8 @@ fn draw(frame: &mut Frame<'_>, moment: &Moment, figures: &Figures) {
             moment.pass_progress * 100.0
         )),
         Line::from(format!(
-            " {} reads failed   {} bytes differ",
-            figures.failed_reads, figures.differing_bytes
+            " {} reads failed   {} bytes differ   stall per kill {}",
+            figures.failed_reads, figures.differing_bytes, figures.stalls
         ))
         .style(Style::new().fg(if bad { Color::Red } else { Color::Green })),
     ];
@@ -120,13 +123,12 @@ fn draw_stalls(frame: &mut Frame<'_>, area: Rect, figures: &Figures) {
         .into_iter()
         .map(|(label, count)| Bar::default().label(Line::from(label)).value(count))
         .collect();
-    let title = format!(" stall per kill, ms: {} ", figures.stalls);
     let chart = BarChart::default()
         .data(BarGroup::default().bars(&bars))
         .bar_width(4)
         .bar_gap(1)
         .bar_style(Color::Yellow);
-    frame.render_widget(chart.block(Block::bordered().title(title)), area);
+    frame.render_widget(chart.block(Block::bordered().title(" stalls, ms ")), area);
 }
 
 /// How many stalls fall into each class.
@@ -144,7 +146,12 @@ fn classes(stalls_ns: &[u64]) -> Vec<(String, u64)> {
     let mut classes = Vec::new();
     for limit_ms in CLASSES_MS {
         let below = below_ms(limit_ms);
-        classes.push((format!("<{limit_ms}"), below - counted));
+        let label = match limit_ms {
+            // As wide as a bar.
+            1000.. => "<1 s".to_owned(),
+            _ => format!("<{limit_ms}"),
+        };
+        classes.push((label, below - counted));
         counted = below;
     }
     let all = u64::try_from(stalls_ns.len()).expect("a count in memory fits into 64 bits");
