@@ -1,5 +1,6 @@
 //! The whole of Holdfast, as its users meet it: real processes, real mounts, real kills.
 
+mod demo;
 mod failover;
 mod first;
 mod misbehaviour;
