@@ -1,9 +1,11 @@
 //! The whole of Holdfast, as its users meet it: real processes, real mounts, real kills.
 
+mod chaos;
 mod demo;
 mod failover;
 mod first;
 mod misbehaviour;
+mod origins;
 mod programs;
 mod readers;
 mod sources;

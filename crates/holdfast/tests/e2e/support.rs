@@ -125,16 +125,24 @@ impl Site {
 
     /// Runs `holdfast mount`.
     pub fn try_mount(&self, source: &OsStr, options: &[&str]) -> Output {
-        self.holdfast()
+        self.mount_command(source, &self.mount_point(), options)
+            .output()
+            .expect("holdfast runs")
+    }
+
+    /// `holdfast mount`, not run yet. A mount point besides [`Site::mount_point`] is to be a
+    /// directory of the site whose name begins with `mount`: those are cleaned up.
+    pub fn mount_command(&self, source: &OsStr, dir: &Path, options: &[&str]) -> Command {
+        let mut command = self.holdfast();
+        command
             .args(["mount", "--idle-exit", "1s", "--cache-dir"])
             .arg(self.cache())
             .arg("--log")
             .arg(self.path("log"))
             .args(options)
             .arg(source)
-            .arg(self.mount_point())
-            .output()
-            .expect("holdfast runs")
+            .arg(dir);
+        command
     }
 
     /// Unmounts and waits until the instance has wound down.
@@ -186,7 +194,16 @@ impl Drop for Site {
     fn drop(&mut self) {
         let roles = ["keeper", "engine", "daemon"];
         let pids: Vec<Pid> = roles.iter().flat_map(|role| self.pids(role)).collect();
-        let _ = rustix::mount::unmount(self.mount_point(), rustix::mount::UnmountFlags::DETACH);
+        // By name, not by what is a directory: nothing may be asked of a dead mount.
+        let entries = std::fs::read_dir(self.dir.path()).into_iter().flatten();
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"mount"))
+            {
+                let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
         // The keeper first: nobody is restarted then.
         for pid in pids {
             let _ = end(pid);
