@@ -9,6 +9,7 @@
 // One block, in `device::engine_socket`, which says why.
 #![deny(unsafe_code)]
 
+mod check;
 pub mod device;
 pub mod errno;
 pub mod manifest;
@@ -21,5 +22,6 @@ pub mod volume;
 mod volumes;
 mod work;
 
+pub use check::{CheckError, check};
 pub use run::{DaemonConfig, RunError, run};
 pub use volume::{Auth, SourceUrl, SourceUrlError, VolumeConfig, VolumeFileError, VolumeOptions};

@@ -281,6 +281,32 @@ fn a_body_that_breaks_off_is_resumed_and_a_lying_length_is_eio() {
     assert_eq!(engine.credits, 2);
 }
 
+/// Programs that answer HEAD without looking are common; taken at their word, every file would be empty.
+#[test]
+fn a_head_of_length_zero_is_held_against_a_get() {
+    let full = RawServer::start(|head| {
+        if head.starts_with("HEAD") {
+            return b"HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+        }
+        b"HTTP/1.1 206 Partial Content\r\nETag: \"x\"\r\nContent-Range: bytes 0-0/5\r\nContent-Length: 1\r\nConnection: close\r\n\r\nh".to_vec()
+    });
+    let mut engine = FakeEngine::start(2);
+    let volume = format!("http://{}/f", full.address);
+    let entry = engine.entry(&volume, b"f").unwrap().unwrap();
+    assert_eq!(entry.size, Some(5));
+
+    // An empty file has no byte 0, and 416 need not say how long it is.
+    let empty = RawServer::start(|head| {
+        if head.starts_with("HEAD") {
+            return b"HTTP/1.1 200 OK\r\nETag: \"x\"\r\nConnection: close\r\n\r\n".to_vec();
+        }
+        b"HTTP/1.1 416 Range Not Satisfiable\r\nETag: \"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
+    });
+    let volume = format!("http://{}/f", empty.address);
+    let entry = engine.entry(&volume, b"f").unwrap().unwrap();
+    assert_eq!(entry.size, Some(0));
+}
+
 #[test]
 fn indexes_of_ten_thousand_names_and_html_with_sizes_unknown() {
     let origin = Origin::start();

@@ -148,7 +148,7 @@ impl Engine {
                         .create(volume, &key, Some(*size), validator)
                         .map_err(|error| {
                             tracing::error!(%error, "the cache cannot take a file");
-                            error.errno()
+                            reader_errno(error.errno())
                         })?,
                 };
                 Ok(CachedObject::new(
@@ -170,5 +170,14 @@ impl Engine {
                 self.leave(object, Errno::ESTALE);
             }
         }
+    }
+}
+
+/// What a reader is told when the cache refuses: that there is no room or no memory as it is, all
+/// else as EIO. "No such file" of the cache must not become "no such file" of the source.
+pub(crate) fn reader_errno(errno: Errno) -> Errno {
+    match errno {
+        Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => errno,
+        _ => Errno::EIO,
     }
 }

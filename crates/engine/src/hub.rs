@@ -61,6 +61,8 @@ pub struct Hub {
     pub ready_sessions: Vec<SessionId>,
     /// For the device loop: leases that ended.
     pub ended_leases: Vec<LeaseId>,
+    /// When the device loop wakes up by itself, as far as it knows.
+    alarm: Option<Duration>,
 }
 
 impl Hub {
@@ -77,6 +79,7 @@ impl Hub {
             next_reader: 0,
             ready_sessions: Vec::new(),
             ended_leases: Vec::new(),
+            alarm: None,
         }
     }
 
@@ -193,7 +196,20 @@ impl Hub {
                 }
             }
         }
+        let due = self.core.poll_timeout();
+        if due.is_some_and(|due| self.alarm.is_none_or(|alarm| due < alarm)) {
+            // The device loop sleeps longer than that, or for ever.
+            self.alarm = due;
+            decisions.device = true;
+        }
         decisions
+    }
+
+    /// How long the device loop may sleep; `None`: until somebody wakes it. It is woken when the core
+    /// wants to be called earlier than was said here.
+    pub fn set_alarm(&mut self) -> Option<Duration> {
+        self.alarm = self.core.poll_timeout();
+        Some(self.alarm?.saturating_sub(self.now()))
     }
 
     /// The core's number for `object`, given now if it has none.

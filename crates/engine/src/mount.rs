@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,6 +78,8 @@ pub struct Mount {
     /// What the numbers given to the kernel stand for.
     pub nodes: NodeTable,
     negotiated: Mutex<Option<Negotiated>>,
+    /// Whoever was to mount it could not.
+    given_up: AtomicBool,
     record_path: PathBuf,
     nodes_path: PathBuf,
 }
@@ -143,6 +146,7 @@ impl Mount {
             connection,
             nodes,
             negotiated: Mutex::new(negotiated),
+            given_up: AtomicBool::new(false),
             record_path: dir.join(format!("{id}.json")),
             nodes_path,
         })
@@ -155,6 +159,17 @@ impl Mount {
             .negotiated
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that nobody is going to mount it.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody is going to mount it.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// Stores what INIT agreed on; to be called before the reply (H22).

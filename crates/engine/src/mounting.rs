@@ -42,6 +42,17 @@ pub enum BeginError {
     Start(#[from] io::Error),
 }
 
+/// Why a mount was not forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// There is none of this number (any more).
+    #[error("there is no mount {0}")]
+    Unknown(u64),
+    /// The kernel knows it: unmounting it is the way.
+    #[error("mount {0} is mounted")]
+    Mounted(u64),
+}
+
 #[derive(Debug)]
 enum Phase {
     /// Mounts come and go.
@@ -146,6 +157,21 @@ impl Mounts {
         Ok(())
     }
 
+    /// Lets go of a descriptor that its caller could not mount; its threads end soon after.
+    ///
+    /// # Errors
+    /// See [`ForgetError`]; nothing has changed.
+    pub(crate) fn forget(&self, id: u64) -> Result<(), ForgetError> {
+        let Some(mount) = self.all().into_iter().find(|mount| mount.id == id) else {
+            return Err(ForgetError::Unknown(id));
+        };
+        if mount.negotiated().is_some() {
+            return Err(ForgetError::Mounted(id));
+        }
+        mount.give_up();
+        Ok(())
+    }
+
     /// Waits until there has been no mount for `idle`, then accepts none any more.
     pub fn wait_until_idle(&self, idle: Duration) {
         let mut phase = self.lock();
@@ -231,6 +257,9 @@ fn serve_until_unmounted(engine: &Arc<Engine>, mount: &Arc<Mount>, interrupts: &
         match serve(engine, mount, interrupts) {
             Ok(()) => return,
             Err(ServeError::Receive(ReceiveError::NotMounted)) => {
+                if mount.is_given_up() {
+                    return;
+                }
                 if began.elapsed() > MOUNTED_WITHIN {
                     tracing::warn!(mount = mount.id, "the descriptor was never mounted");
                     return;

@@ -22,7 +22,7 @@ pub enum OpenError {
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
     /// The directory holds a cache of a layout this version does not know.
-    #[error("the cache in {} has format {found:?}, which this version does not know", .dir.display())]
+    #[error("the cache in {} has format {found:?}, which this version does not know; use another directory, or remove this one to begin anew", .dir.display())]
     UnknownFormat {
         /// The cache directory.
         dir: PathBuf,

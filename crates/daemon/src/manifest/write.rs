@@ -231,6 +231,8 @@ mod tests {
             assert_eq!((written.names, &written.path), (2, &file));
         }
         fs::remove_file(dir.path().join("sub/list")).unwrap();
+        // The comings and goings of `sub/list` have changed the time of `sub`.
+        write_to(dir.path(), &outside.path().join("list")).unwrap();
         let usual = write(dir.path()).unwrap();
         assert_eq!(
             fs::read(usual.path).unwrap(),

@@ -38,6 +38,19 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     /// [`SourceError`] of the origin: outage, refusal, malformed answer.
     async fn entry(&self, path: &RelativePath) -> Result<Option<Entry>, SourceError>;
 
+    /// Asks, as cheaply as can be and at most for a first page, whether the root can be listed.
+    ///
+    /// # Errors
+    /// As [`Source::list`].
+    async fn check(&self) -> Result<(), SourceError> {
+        match self.entry(&RelativePath::root()).await? {
+            Some(_) => Ok(()),
+            None => Err(SourceError::NotFound {
+                place: "the root".into(),
+            }),
+        }
+    }
+
     /// All entries of a directory, in any order. Entries whose size the origin only rounds have no size (H13).
     ///
     /// # Errors

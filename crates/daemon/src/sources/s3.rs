@@ -184,6 +184,20 @@ impl Source for S3Source {
         }
     }
 
+    async fn check(&self) -> Result<(), SourceError> {
+        let root = RelativePath::root();
+        let failed = |e: opendal::Error| self.error(&e, &root);
+        let mut lister = self
+            .operator
+            .lister_with("/")
+            .limit(1)
+            .await
+            .map_err(failed)?;
+        // An empty bucket or prefix is a good source.
+        lister.try_next().await.map_err(failed)?;
+        Ok(())
+    }
+
     async fn list(&self, path: &RelativePath) -> Result<Vec<Entry>, SourceError> {
         let Some(key) = key(path) else {
             return Err(SourceError::NotFound {

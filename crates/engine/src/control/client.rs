@@ -66,7 +66,20 @@ impl Client {
         match self.ask(&Request::Mount(request.clone()), Some(fuse))? {
             Reply::Mounted(reply) => Ok(reply),
             Reply::Refused { reason } => Err(ClientError::Refused(reason)),
-            Reply::Status(_) => Err(ClientError::WrongKind),
+            Reply::Status(_) | Reply::Forgotten => Err(ClientError::WrongKind),
+        }
+    }
+
+    /// Tells the engine that the descriptor of `mount_id` will not be mounted: it and its keeper let
+    /// go of it.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] when there is no such mount, or it is mounted.
+    pub fn forget(&mut self, mount_id: u64) -> Result<(), ClientError> {
+        match self.ask(&Request::Forget { mount_id }, None)? {
+            Reply::Forgotten => Ok(()),
+            Reply::Refused { reason } => Err(ClientError::Refused(reason)),
+            Reply::Mounted(_) | Reply::Status(_) => Err(ClientError::WrongKind),
         }
     }
 
@@ -78,7 +91,7 @@ impl Client {
         match self.ask(&Request::Status, None)? {
             Reply::Status(status) => Ok(*status),
             Reply::Refused { reason } => Err(ClientError::Refused(reason)),
-            Reply::Mounted(_) => Err(ClientError::WrongKind),
+            Reply::Mounted(_) | Reply::Forgotten => Err(ClientError::WrongKind),
         }
     }
 

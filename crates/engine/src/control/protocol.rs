@@ -82,6 +82,11 @@ pub struct MountReply {
 pub enum Request {
     /// Serve the descriptor that comes with this packet.
     Mount(MountRequest),
+    /// Let go of a descriptor that was handed over and could not be mounted.
+    Forget {
+        /// As in [`MountReply`].
+        mount_id: u64,
+    },
     /// Report [`EngineStatus`].
     Status,
 }
@@ -92,6 +97,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Mount`].
     Mounted(MountReply),
+    /// To [`Request::Forget`].
+    Forgotten,
     /// To [`Request::Status`].
     Status(Box<EngineStatus>),
     /// The request was refused; nothing has changed.

@@ -62,6 +62,12 @@ fn carry_out(
 ) -> Reply {
     match (request, descriptor) {
         (Request::Status, _) => Reply::Status(Box::new(status::report(engine, mounts))),
+        (Request::Forget { mount_id }, _) => match mounts.forget(mount_id) {
+            Ok(()) => Reply::Forgotten,
+            Err(error) => Reply::Refused {
+                reason: error.to_string(),
+            },
+        },
         (Request::Mount(_), None) => Reply::Refused {
             reason: "a mount request without a descriptor".to_owned(),
         },

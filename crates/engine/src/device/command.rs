@@ -7,7 +7,7 @@ use holdfast_proto::command::{BindMode, Command, CommandError, LeaseCommand, Ope
 use holdfast_proto::{Errno, MessageId};
 use holdfast_store::MarkError;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, reader_errno};
 use crate::objects::CachedObject;
 
 use super::session::{Binding, Session};
@@ -137,7 +137,7 @@ fn accept(object: &CachedObject, answer: &OpenAnswer) -> Result<u64, Errno> {
                 .set_size(answer.size, validator)
                 .map_err(|error| {
                     tracing::error!(object = object.label(), %error, "the cache cannot take it");
-                    error.errno()
+                    reader_errno(error.errno())
                 })?;
         }
         Some(known) if known != answer.size => {

@@ -387,8 +387,7 @@ impl DeviceLoop {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let hub = self.engine.hub();
-        let left = hub.core.poll_timeout()?.saturating_sub(hub.now());
+        let left = self.engine.hub().set_alarm()?;
         // Rounded up: waking early would find nothing to do and come straight back.
         let left = left + Duration::from_millis(1);
         Some(Timespec {

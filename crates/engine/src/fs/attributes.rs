@@ -32,10 +32,9 @@ pub fn of(mount: &Mount, node: &Node) -> Attributes {
         ctime: mtime,
         kind,
         permissions: changing.mode,
-        nlink: match kind {
-            FileKind::Directory => 2,
-            FileKind::File | FileKind::Symlink => 1,
-        },
+        // Of a directory 1 says "not counted"; 2 would say that it has no subdirectories, and programs
+        // that believe it do not look for any.
+        nlink: 1,
         uid: mount.request.uid,
         gid: mount.request.gid,
         block_size_bytes: BLOCK_BYTES,

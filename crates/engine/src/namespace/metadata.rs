@@ -15,7 +15,7 @@ use holdfast_store::Object as StoredObject;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as MemoryCache;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, reader_errno};
 use crate::hub::Need;
 use crate::listing_index::IndexedListing;
 use crate::mount::Mount;
@@ -355,7 +355,7 @@ fn start(
         .create(mount.volume.as_bytes(), &key, None, &[])
         .map_err(|error| {
             tracing::error!(%error, "the cache cannot take a listing");
-            error.errno()
+            reader_errno(error.errno())
         })?;
     let outage = match current {
         Some(_) => OutagePolicy::Eio {

@@ -123,8 +123,9 @@ impl HttpSource {
             response.status(),
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
         );
-        let no_length =
-            response.status().is_success() && body::length(response.headers()).is_none();
+        // Many programs answer HEAD with "Content-Length: 0" whatever GET would give: not believed unasked.
+        let no_length = response.status().is_success()
+            && body::length(response.headers()).is_none_or(|length| length == 0);
         let unanswered = no_head || (no_length && !is_directory(&response, url));
         if !unanswered {
             return probed(&response, url, body::length(response.headers()));
@@ -229,6 +230,22 @@ impl Source for HttpSource {
                         .await
                 }
             },
+        }
+    }
+
+    async fn check(&self) -> Result<(), SourceError> {
+        let Layout::Tree { base, manifest } = self.layout().await? else {
+            return Ok(());
+        };
+        if manifest.get(&self.client).await?.is_some() {
+            return Ok(());
+        }
+        // The body, which may be long, is not waited for.
+        let response = send(self.client.request(Method::GET, base), base).await?;
+        if response.status() == StatusCode::OK {
+            Ok(())
+        } else {
+            Err(status_error(response.status(), base))
         }
     }
 
@@ -360,7 +377,8 @@ fn empty_file(response: &Response, url: &Url) -> Result<Probe, SourceError> {
     let is_empty = response
         .headers()
         .get(reqwest::header::CONTENT_RANGE)
-        .is_some_and(|range| range == "bytes */0");
+        // RFC 9110, 15.5.17: a server need not say it. There is no byte 0, or it would have come.
+        .is_none_or(|range| range == "bytes */0");
     if !is_empty {
         return Err(status_error(response.status(), url));
     }
