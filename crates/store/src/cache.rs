@@ -134,16 +134,17 @@ impl Cache {
         })
     }
 
-    /// Whether the file system has room for more data, above a reserve that is kept for records and listings: 2 % of
+    /// Whether the file system has room for `more_bytes` of data, above a reserve that is kept for records and listings: 2 % of
     /// it, at least 4 MiB and at most 512 MiB. Like cachefiles' `bstop`.
     ///
     /// # Errors
     /// What fstatvfs(3) says.
-    pub fn has_room(&self) -> io::Result<bool> {
+    pub fn has_room(&self, more_bytes: u64) -> io::Result<bool> {
         let space = rustix::fs::fstatvfs(&self.shared.objects)?;
         let total_bytes = space.f_blocks.saturating_mul(space.f_frsize);
         let reserve_bytes = (total_bytes / 50).clamp(4 << 20, 512 << 20);
-        Ok(space.f_bavail.saturating_mul(space.f_frsize) > reserve_bytes)
+        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+        Ok(free_bytes > reserve_bytes.saturating_add(more_bytes))
     }
 
     /// The object of these keys, if the cache has it. While anybody holds it, it is the same [`Object`] each time.

@@ -79,7 +79,7 @@ pub fn read(
                 Outcome::Wait(Need::Bytes(object.clone(), range))
             }
         }
-    } else if !engine.cache.has_room().unwrap_or(true) {
+    } else if !engine.cache.has_room(range.len).unwrap_or(true) {
         tracing::error!(object = object.label(), "the cache's disk is full");
         return Outcome::Failed(Errno::ENOSPC);
     } else {
