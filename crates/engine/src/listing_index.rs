@@ -163,3 +163,101 @@ fn separate_collisions(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_proto::listing::{Entry, EntryKind, ListingBuilder};
+
+    fn document(names: &[&[u8]]) -> Vec<u8> {
+        let mut builder = ListingBuilder::new();
+        for name in names {
+            let entry = Entry {
+                name: name.to_vec(),
+                kind: EntryKind::Directory,
+                size: None,
+                mode: None,
+                mtime: None,
+                validator: Vec::new(),
+            };
+            builder.push(&entry).expect("a good entry");
+        }
+        builder.finish()
+    }
+
+    fn indexed(names: &[&[u8]]) -> IndexedListing {
+        IndexedListing::new(document(names)).expect("a good listing")
+    }
+
+    #[test]
+    fn every_name_is_found_and_no_other() {
+        let names: Vec<Vec<u8>> = (0..5000_u32)
+            .map(|n| n.to_le_bytes().map(|b| b | 0x80).to_vec())
+            .collect();
+        let unique: std::collections::BTreeSet<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let listing = indexed(&unique.iter().copied().collect::<Vec<_>>());
+        for name in &unique {
+            assert_eq!(listing.find(name).expect("is there").name(), *name);
+        }
+        assert!(listing.find(b"absent").is_none());
+    }
+
+    #[test]
+    fn h21_an_offset_means_the_same_in_a_listing_that_grew() {
+        let before = indexed(&[b"a", b"c", b"e"]);
+        let after = indexed(&[b"a", b"b", b"c", b"d", b"e", b"f"]);
+        for (offset, entry) in before.entries_after(0) {
+            let behind: Vec<&[u8]> = before
+                .entries_after(offset.get())
+                .map(|(_, e)| e.name())
+                .collect();
+            let now: Vec<&[u8]> = after
+                .entries_after(offset.get())
+                .map(|(_, e)| e.name())
+                .collect();
+            assert!(
+                behind.iter().all(|name| now.contains(name)),
+                "lost behind {:?}",
+                entry.name()
+            );
+            assert!(!now.contains(&entry.name()), "given twice");
+        }
+    }
+
+    #[test]
+    fn offsets_ascend_and_leave_room_for_the_dots() {
+        let listing = indexed(&[b"x", b"y", b"z", b"\xff\xfe", b"a name\nof two lines"]);
+        let offsets: Vec<u64> = listing
+            .entries_after(0)
+            .map(|(offset, _)| offset.get())
+            .collect();
+        assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(offsets[0] >= FIRST_NAME_OFFSET);
+        assert!(
+            i64::try_from(*offsets.last().expect("five")).is_ok(),
+            "fits a loff_t"
+        );
+    }
+
+    #[test]
+    fn colliding_names_stay_apart_and_are_found() {
+        let document = document(&[b"p", b"q", b"r"]);
+        let listing = Listing::parse(&document).expect("parses");
+        // As if all three had the same hash.
+        let wanted = DirectoryOffset::of(b"p");
+        let mut index: Vec<(DirectoryOffset, usize)> = listing
+            .iter()
+            .map(|entry| (wanted, entry.offset()))
+            .collect();
+        separate_collisions(&listing, &mut index).expect("three names");
+        let offsets: Vec<u64> = index.iter().map(|(offset, _)| offset.get()).collect();
+        assert_eq!(offsets, [wanted.get(), wanted.get() + 1, wanted.get() + 2]);
+    }
+
+    #[test]
+    fn a_name_given_twice_is_refused_by_name() {
+        let refused =
+            IndexedListing::new(document(&[b"one", b"two", b"one"])).expect_err("doubled");
+        assert!(refused.to_string().contains("one"), "{refused}");
+    }
+}

@@ -37,6 +37,9 @@ pub enum NodeKind {
     },
 }
 
+/// The count of a node whose lookups were counted by an engine that died.
+const UNKNOWN_LOOKUPS: u64 = u64::MAX;
+
 /// One number given to the kernel.
 #[derive(Debug)]
 pub struct Node {
@@ -101,22 +104,31 @@ impl Node {
 
     /// Counts a reply that gave the number to the kernel.
     pub(super) fn looked_up(&self) {
-        self.lookups.fetch_add(1, Ordering::AcqRel);
+        self.change_lookups(|lookups| lookups.saturating_add(1));
     }
 
-    /// Takes `count` lookups back; returns what is left. An engine that took the mount over does
-    /// not know what its predecessor counted, hence the saturation.
+    /// Takes `count` lookups back; returns what is left.
     pub(super) fn forget(&self, count: u64) -> u64 {
-        let take = |lookups: u64| Some(lookups.saturating_sub(count));
+        self.change_lookups(|lookups| match lookups {
+            UNKNOWN_LOOKUPS => UNKNOWN_LOOKUPS,
+            known => known.saturating_sub(count),
+        })
+    }
+
+    /// Notes that the kernel may have looked the node up any number of times: it is kept for good.
+    pub(super) fn set_lookups_unknown(&self) {
+        self.lookups.store(UNKNOWN_LOOKUPS, Ordering::Release);
+    }
+
+    /// Returns the new count.
+    fn change_lookups(&self, change: impl Fn(u64) -> u64) -> u64 {
         let before = self
             .lookups
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |lookups| {
+                Some(change(lookups))
+            })
             .unwrap_or_else(|unchanged| unchanged);
-        before.saturating_sub(count)
-    }
-
-    pub(super) fn set_lookups(&self, lookups: u64) {
-        self.lookups.store(lookups, Ordering::Release);
+        change(before)
     }
 
     /// The object that holds a file's bytes, made on first use.

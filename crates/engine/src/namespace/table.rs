@@ -55,13 +55,13 @@ impl NodeTable {
             next: ROOT.0 + 1,
         };
         let root = Node::new(ROOT, RelativePath::root(), NodeKind::Directory, root);
-        root.set_lookups(u64::MAX);
+        root.set_lookups_unknown();
         tables.insert(Arc::new(root));
         for record in records {
             tables.next = tables.next.max(record.id.0 + 1);
             if let Some((kind, attributes)) = describe(&record.entry) {
                 let node = Node::new(record.id, record.path, kind, attributes);
-                node.set_lookups(u64::MAX);
+                node.set_lookups_unknown();
                 tables.insert(Arc::new(node));
             }
         }
@@ -225,5 +225,88 @@ fn record_of(node: &Node) -> JournalRecord {
             mtime: Some(attributes.mtime),
             validator,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_proto::listing::Mtime;
+
+    const ROOT_ATTRIBUTES: Attributes = Attributes {
+        mode: 0o755,
+        mtime: Mtime { s: 0, ns: 0 },
+    };
+
+    fn file(name: &[u8], validator: &[u8], size: Option<u64>) -> (RelativePath, Entry) {
+        let entry = Entry {
+            name: name.to_vec(),
+            kind: EntryKind::File,
+            size,
+            mode: Some(0o644),
+            mtime: None,
+            validator: validator.to_vec(),
+        };
+        (RelativePath::new(name).expect("a good path"), entry)
+    }
+
+    fn id(table: &NodeTable, entry: (RelativePath, Entry)) -> NodeId {
+        let nodes = table.look_up(&[entry]).expect("the journal takes it");
+        nodes[0].as_ref().expect("its size is known").id
+    }
+
+    #[test]
+    fn h21_numbers_mean_the_same_after_a_death_and_are_never_given_twice() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("nodes");
+        let table = NodeTable::open(&path, ROOT_ATTRIBUTES).expect("opens");
+        let (a, b) = (
+            id(&table, file(b"a", b"1", Some(3))),
+            id(&table, file(b"b", b"1", Some(3))),
+        );
+        // `b` is forgotten; its number is not to be seen again, not even by the next engine.
+        assert!(table.forget(b, 1).is_some());
+        drop(table);
+        let table = NodeTable::open(&path, ROOT_ATTRIBUTES).expect("opens again");
+        assert_eq!(table.get(a).expect("is known").path.as_bytes(), b"a");
+        assert_eq!(id(&table, file(b"a", b"1", Some(3))), a);
+        let c = id(&table, file(b"c", b"1", Some(3)));
+        assert!(c > a && c > b, "{c:?} after {a:?} and {b:?}");
+        // What the kernel may know is kept, however often it forgets: the counts died too.
+        assert!(table.forget(a, 1_000_000).is_none());
+    }
+
+    #[test]
+    fn h05_another_version_is_another_node_and_the_old_one_stays() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let table = NodeTable::open(&dir.path().join("nodes"), ROOT_ATTRIBUTES).expect("opens");
+        let old = id(&table, file(b"f", b"1", Some(3)));
+        let new = id(&table, file(b"f", b"2", Some(3)));
+        assert_ne!(old, new);
+        let (old, new) = (table.get(old).expect("kept"), table.get(new).expect("made"));
+        assert_eq!(old.inode(), new.inode(), "programs see one file");
+    }
+
+    #[test]
+    fn h13_a_file_of_unknown_size_gets_no_node() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let table = NodeTable::open(&dir.path().join("nodes"), ROOT_ATTRIBUTES).expect("opens");
+        let nodes = table
+            .look_up(&[file(b"f", b"", None)])
+            .expect("nothing to write");
+        assert!(nodes[0].is_none());
+        assert_eq!(table.len(), 1, "the root alone");
+    }
+
+    #[test]
+    fn a_node_lives_until_its_last_lookup_is_forgotten() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let table = NodeTable::open(&dir.path().join("nodes"), ROOT_ATTRIBUTES).expect("opens");
+        let first = id(&table, file(b"f", b"1", Some(3)));
+        assert_eq!(id(&table, file(b"f", b"1", Some(3))), first);
+        assert!(table.forget(first, 1).is_none());
+        assert!(table.forget(first, 1).is_some());
+        assert!(table.get(first).is_none());
+        assert!(id(&table, file(b"f", b"1", Some(3))) > first);
     }
 }
