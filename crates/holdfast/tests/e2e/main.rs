@@ -2,6 +2,7 @@
 
 mod chaos;
 mod demo;
+mod engine_death;
 mod failover;
 mod first;
 mod misbehaviour;
