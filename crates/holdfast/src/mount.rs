@@ -105,10 +105,12 @@ pub fn run(args: &MountArgs) -> Result<(), MountError> {
             prepared.plan.asked_for.join(", ")
         ));
     }
-    if let Err(error) = readable::wait(&prepared.target, &prepared.instance) {
+    if let Err(error) = readable::wait(&prepared.target, &prepared.instance, &prepared.volume.key())
+    {
         let _ = crate::umount::detach(&prepared.target);
         return Err(error.into());
     }
+    fuse::read_ahead_further(&prepared.target);
     if args.foreground {
         foreground::stay(&prepared.target)
     } else {

@@ -101,6 +101,14 @@ pub fn serve(run_dir: &Path, mount: &Mount, fuse: OwnedFd) -> Result<u64, Engine
     Ok(reply.mount_id)
 }
 
+/// Has the engine let go of a descriptor that could not be mounted.
+///
+/// # Errors
+/// See [`EngineError`].
+pub fn forget(run_dir: &Path, mount_id: u64) -> Result<(), EngineError> {
+    Ok(Client::connect(run_dir)?.forget(mount_id)?)
+}
+
 /// Whole milliseconds of a span, the longest there is if it is longer.
 fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

@@ -11,6 +11,8 @@ use rustix::io::Errno;
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
+/// The largest READ agreed on in the handshake, in KiB; the kernel's own default is 128.
+const READ_AHEAD_KB: u32 = 1024;
 
 /// Why FUSE did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +175,15 @@ pub fn mount_with_helper(dir: &Path, options: &Options) -> Result<OwnedFd, FuseE
             source,
         },
     })
+}
+
+/// Lets the kernel read further ahead than by default; readers of what is cached gain by it. Best effort: it needs root and
+/// sysfs, and nothing depends on it.
+pub fn read_ahead_further(dir: &Path) {
+    let set = mount::connection_id(dir).and_then(|id| mount::set_read_ahead(id, READ_AHEAD_KB));
+    if let Err(error) = set {
+        tracing::debug!(%error, "the kernel's read-ahead stays as it is");
+    }
 }
 
 /// Unmounts, unless it is in use.

@@ -9,6 +9,8 @@ use holdfast_daemon::{
 
 use crate::mount::auth::HttpAuth;
 
+pub use holdfast_daemon::CheckError;
+
 /// Why a SOURCE is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -142,6 +144,14 @@ pub fn write_volume(
     };
     volume.options.manifest.clone_from(&settings.manifest);
     Ok(volume.write(run_dir)?)
+}
+
+/// Asks the source itself, as the daemons will, whether its root can be listed.
+///
+/// # Errors
+/// Why not.
+pub fn check(run_dir: &Path, volume_key: &str) -> Result<(), CheckError> {
+    holdfast_daemon::check(run_dir, volume_key.as_bytes())
 }
 
 /// Keys from the environment of who mounts. The daemons may have been started from another one; what

@@ -29,8 +29,12 @@ pub fn attach(run_dir: &Path, mount: &engine::Mount, allow_other: bool) -> Resul
             what: "dup of /dev/fuse",
             source,
         })?;
-        engine::serve(run_dir, mount, copy).map_err(refused)?;
-        fuse::mount_directly(&mount.dir, &device, &options)?;
+        let mount_id = engine::serve(run_dir, mount, copy).map_err(refused)?;
+        if let Err(error) = fuse::mount_directly(&mount.dir, &device, &options) {
+            // Best effort: an engine that is gone serves it no more either.
+            let _ = engine::forget(run_dir, mount_id);
+            return Err(error.into());
+        }
         return Ok(());
     }
     let device = fuse::mount_with_helper(&mount.dir, &options)?;
