@@ -9,5 +9,8 @@ mod misbehaviour;
 mod origins;
 mod programs;
 mod readers;
+mod readers_blocked;
 mod sources;
+mod sources_auth;
+mod sources_big;
 mod support;
