@@ -25,6 +25,8 @@ use crate::objects::CachedObject;
 const MEMORY_BYTES: u64 = 256 << 20;
 /// The largest document that is accepted: it is held in memory while it is used.
 pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+/// "There is no such name" is not believed longer than this: names appear more often than they change.
+const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(30);
 /// While an old document is there, an outage delays its readers no longer than this.
 const REFRESH_WITHIN: Duration = Duration::from_secs(2);
 /// After a refresh failed, the old document is served this long before the next try.
@@ -217,6 +219,11 @@ impl Metadata {
         }
         // A fetch in the future means that the clock was set back: not to be believed.
         let age = SystemTime::now().duration_since(document.fetched_at).ok()?;
+        let ttl = if document.listing.is_negative() {
+            ttl.min(NEGATIVE_TTL_MAX)
+        } else {
+            ttl
+        };
         ttl.checked_sub(age).filter(|left| !left.is_zero())
     }
 
