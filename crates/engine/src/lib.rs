@@ -5,13 +5,13 @@
 //! wrote beyond the protocol.
 //!
 //! # A read, from end to end
-//! 1. [`fs::serve`] receives READ from the kernel. Present bytes are answered at once.
-//! 2. Otherwise the request becomes a [`fs::waiting::Waiting`] in the [`hub`], and `core` makes an
+//! 1. `fs::serve` receives READ from the kernel. Present bytes are answered at once.
+//! 2. Otherwise the request becomes a `fs::waiting::Waiting` in the `hub`, and `core` makes an
 //!    OPEN or READ of it for some daemon.
 //! 3. `device` hands that out and takes the answer in: the store is marked, then `core` told.
-//! 4. `core` names the readers whose bytes are there; [`fs::perform`] answers them.
+//! 4. `core` names the readers whose bytes are there; `fs::perform` answers them.
 //!
-//! Names take the same way: listings and entries are objects too ([`namespace::metadata`]).
+//! Names take the same way: listings and entries are objects too (`namespace::metadata`).
 #![forbid(unsafe_code)]
 
 pub mod control;

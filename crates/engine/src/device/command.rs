@@ -115,51 +115,60 @@ fn copen(
             .ok_or(Errno::EINVAL)?;
         hub.object(id).cloned().ok_or(Errno::EINVAL)?
     };
-    let size = answer.and_then(|answer| accept(&object, &answer));
-    if let Err(errno) = size {
-        tracing::warn!(object = object.label(), %errno, "a daemon could not open");
-    }
+    let size = match answer.map(|answer| accept(&object, &answer)) {
+        Err(errno) | Ok(Err(OpenRefusal::Error(errno))) => {
+            tracing::warn!(object = object.label(), %errno, "a daemon could not open");
+            Err(errno)
+        }
+        Ok(Err(OpenRefusal::AnotherVersion)) => {
+            let known = engine.with_hub(|hub| {
+                let now = hub.now();
+                hub.core.copen_of_another_version(now, session, msg_id)
+            });
+            return known.map(drop).map_err(|_| Errno::EINVAL);
+        }
+        Ok(Ok(size_bytes)) => Ok(size_bytes),
+    };
     engine
         .with_hub(|hub| hub.core.copen(hub.now(), session, msg_id, size))
         .map(drop)
         .map_err(|_| Errno::EINVAL)
 }
 
+/// Why a positive answer to an OPEN is not taken.
+enum OpenRefusal {
+    /// The daemon is mistaken, or the origin has changed and the daemon did not see that it had.
+    AnotherVersion,
+    /// The cache cannot take it.
+    Error(Errno),
+}
+
 /// Holds the answer to an OPEN against what is known of the object; the first answer is what is
 /// known from then on (H04).
-fn accept(object: &CachedObject, answer: &OpenAnswer) -> Result<u64, Errno> {
+fn accept(object: &CachedObject, answer: &OpenAnswer) -> Result<u64, OpenRefusal> {
     let validator = answer.validator.as_deref();
-    match object.stored.size() {
-        None => {
-            let validator = validator.unwrap_or_default();
-            object
-                .stored
-                .set_size(answer.size, validator)
-                .map_err(|error| {
-                    tracing::error!(object = object.label(), %error, "the cache cannot take it");
-                    reader_errno(error.errno())
-                })?;
-        }
-        Some(known) if known != answer.size => {
-            tracing::error!(
-                object = object.label(),
-                known,
-                said = answer.size,
-                "a daemon says another size: not the version that is cached"
-            );
-            return Err(Errno::ESTALE);
-        }
-        Some(_) => {
-            if validator.is_some_and(|said| said != object.stored.validator().as_slice()) {
-                tracing::error!(
-                    object = object.label(),
-                    "a daemon says another version than is cached"
-                );
-                return Err(Errno::ESTALE);
-            }
-        }
+    let Some(known) = object.stored.size() else {
+        let validator = validator.unwrap_or_default();
+        let taken = object.stored.set_size(answer.size, validator);
+        return taken.map(|()| answer.size).map_err(|error| {
+            tracing::error!(object = object.label(), %error, "the cache cannot take it");
+            OpenRefusal::Error(error.errno())
+        });
+    };
+    let said = answer.size;
+    let other_validator =
+        validator.is_some_and(|said| said != object.stored.validator().as_slice());
+    if known != said || other_validator {
+        tracing::error!(
+            object = object.label(),
+            known,
+            said,
+            other_validator,
+            "a daemon opened another version than is cached"
+        );
+        return Err(OpenRefusal::AnotherVersion);
     }
-    Ok(answer.size)
+    Ok(said)
 }
 
 fn cread(

@@ -58,6 +58,9 @@ pub fn read_directory(
     };
     match engine.metadata.look(engine, mount, &listing, failure) {
         Look::Wait(need) => Outcome::Wait(need),
+        // readdir(3) takes ENOENT for the end of the directory: a source that has lost it, or never had it, would look like
+        // an empty one.
+        Look::Refused(Errno::ENOENT) => Outcome::Failed(Errno::ESTALE),
         Look::Refused(errno) => Outcome::Failed(errno),
         Look::Ready(document, valid) => {
             let mut page = Page {

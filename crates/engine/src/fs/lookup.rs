@@ -40,6 +40,8 @@ pub fn lookup(
             let Some(node) = nodes.into_iter().flatten().next() else {
                 return Outcome::Failed(Errno::EIO);
             };
+            // An entry was asked for anew before this if the version was in doubt.
+            node.reinstate();
             let reply = attributes::entry(mount, &node, valid);
             let sent = mount.connection.reply_entry(waiting.unique, &reply);
             if sent != Ok(Accepted::Accepted) {

@@ -102,6 +102,12 @@ impl Node {
         self.superseded.store(true, Ordering::Release);
     }
 
+    /// Notes that the origin has this version, perhaps again: it was set back, or only somebody who
+    /// was behind had said otherwise.
+    pub fn reinstate(&self) {
+        self.superseded.store(false, Ordering::Release);
+    }
+
     /// Counts a reply that gave the number to the kernel.
     pub(super) fn looked_up(&self) {
         self.change_lookups(|lookups| lookups.saturating_add(1));
