@@ -152,7 +152,7 @@ fn accept(object: &CachedObject, answer: &OpenAnswer) -> Result<u64, OpenRefusal
         let taken = object.stored.set_size(answer.size, validator);
         return taken.map(|()| answer.size).map_err(|error| {
             tracing::error!(object = object.label(), %error, "the cache cannot take it");
-            OpenRefusal::Error(error.errno())
+            OpenRefusal::Error(reader_errno(error.errno()))
         });
     };
     let said = answer.size;

@@ -3,7 +3,7 @@
 //! Built on reqwest, not on OpenDAL's HTTP service: that one hides the answer's headers (no ETag of a range, no
 //! Content-Range, no final address of a redirect), cannot list, and cannot name paths that are not UTF-8.
 //!
-//! Invariant (H04): bytes are taken only from answers that show the version asked for; see [`version`].
+//! Invariant (H04): bytes are taken only from answers that show the version asked for; see `version`.
 //! Limits: what the server's index hides (nginx hides names that begin with a dot) is not listed, though it can be
 //! opened by name; a directory is known by the server's redirect to its name with a slash.
 
