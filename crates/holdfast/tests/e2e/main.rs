@@ -13,4 +13,5 @@ mod readers_blocked;
 mod sources;
 mod sources_auth;
 mod sources_big;
+mod sources_change;
 mod support;
