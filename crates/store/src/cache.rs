@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 
 use crate::boot::BootId;
 use crate::error::{CreateError, LookupError, OpenError, RecordError, RemoveError};
@@ -24,6 +24,7 @@ use crate::handles::{Clock, lock};
 use crate::layout::{FORMAT, ObjectName};
 use crate::load::{Found, load};
 use crate::object::{History, Object, footprint};
+use crate::objects_dir::ObjectsDir;
 use crate::record::{
     Identity, KEY_BYTES_MAX, OBJECT_SIZE_MAX_BYTES, State, Synced, VALIDATOR_BYTES_MAX, parse,
 };
@@ -60,7 +61,7 @@ const KNOWN_PARTS: usize = 64;
 /// What the cache and its objects share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) objects: OwnedFd,
+    pub(crate) objects: ObjectsDir,
     pub(crate) clock: Clock,
     pub(crate) boot: BootId,
     pub(crate) holes: HoleReports,
@@ -110,10 +111,8 @@ impl Cache {
             Err(error) => return Err(failed("take the lock")(error.into())),
         }
         check_format(dir)?;
-        make_dir(&dir.join("objects")).map_err(failed("make the folder of objects"))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let objects = rustix::fs::open(dir.join("objects"), flags, Mode::empty())
-            .map_err(|error| failed("open the folder of objects")(error.into()))?;
+        let objects =
+            ObjectsDir::open(&dir.join("objects")).map_err(failed("open the folder of objects"))?;
         let usage = open_file(&dir.join("usage")).map_err(failed("open the totals"))?;
         let boot = match options.boot {
             Some(boot) => boot,
@@ -140,7 +139,7 @@ impl Cache {
     /// # Errors
     /// What fstatvfs(3) says.
     pub fn has_room(&self, more_bytes: u64) -> io::Result<bool> {
-        let space = rustix::fs::fstatvfs(&self.shared.objects)?;
+        let space = rustix::fs::fstatvfs(self.shared.objects.get())?;
         let total_bytes = space.f_blocks.saturating_mul(space.f_frsize);
         let reserve_bytes = (total_bytes / 50).clamp(4 << 20, 512 << 20);
         let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
@@ -166,7 +165,7 @@ impl Cache {
             return Ok(Some(object));
         }
         match load(
-            &shared.objects,
+            &shared.objects.get(),
             &name,
             (volume_key, cookie_key),
             shared.boot,
@@ -303,28 +302,48 @@ impl Shared {
         ns.max(last + 1)
     }
 
-    /// The record first, then the data file that it names; what was left of another incarnation goes before.
+    /// [`Self::create_files_in`] the folder of objects, which is made again if somebody has removed it.
     fn create_files(
         &self,
         name: &ObjectName,
         identity: &Identity,
         state: &State,
     ) -> io::Result<Files> {
-        let record = match RecordFile::create(&self.objects, name) {
+        let objects = self.objects.get();
+        match self.create_files_in(&objects, name, identity, state) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.objects.remake_if_removed(&objects)? =>
+            {
+                self.create_files_in(&self.objects.get(), name, identity, state)
+            }
+            other => other,
+        }
+    }
+
+    /// The record first, then the data file that it names; what was left of another incarnation goes before.
+    fn create_files_in(
+        &self,
+        objects: &OwnedFd,
+        name: &ObjectName,
+        identity: &Identity,
+        state: &State,
+    ) -> io::Result<Files> {
+        let record = match RecordFile::create(objects, name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.discard_unknown(name)?;
-                RecordFile::create(&self.objects, name)?
+                RecordFile::create(objects, name)?
             }
             other => other?,
         };
         let made = record
             .write_new(identity, state)
-            .and_then(|()| files::create_data(&self.objects, name, identity.incarnation));
+            .and_then(|()| files::create_data(objects, name, identity.incarnation));
         match made {
             Ok(data) => Ok(Files { data, record }),
             Err(error) => {
                 // Best effort: a record left without data is recognised at the next lookup.
-                let _ = files::unlink(&self.objects, name, identity.incarnation);
+                let _ = files::unlink(objects, name, identity.incarnation);
                 Err(error)
             }
         }
@@ -332,17 +351,18 @@ impl Shared {
 
     /// Unlinks the incarnation on disk that no [`Object`] stands for.
     fn discard_unknown(&self, name: &ObjectName) -> io::Result<()> {
-        let record = RecordFile::open(&self.objects, name)?;
+        let objects = &self.objects.get();
+        let record = RecordFile::open(objects, name)?;
         let Some((identity, _)) = parse(&record.read_start()?) else {
             self.usage.add(Change {
                 objects: -1,
                 ..Change::default()
             });
-            return files::unlink_all(&self.objects, name);
+            return files::unlink_all(objects, name);
         };
         let place = identity.bitmap_place();
         let words = record.read_words(place.present_offset(0), place.words)?;
-        files::unlink(&self.objects, name, identity.incarnation)?;
+        files::unlink(objects, name, identity.incarnation)?;
         self.usage.add(negated(footprint(&identity, &words)));
         Ok(())
     }

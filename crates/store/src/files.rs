@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
@@ -59,6 +59,13 @@ pub(crate) fn open_writer(
         FLAGS | OFlags::WRONLY,
         Mode::empty(),
     )?)
+}
+
+/// Opens a data file that is open, for writing only; it need not have a name any more.
+pub(crate) fn reopen_for_writing(data: &File) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", data.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Makes a data file that was not there.

@@ -30,6 +30,7 @@ mod handles;
 mod layout;
 mod load;
 mod object;
+mod objects_dir;
 mod presence;
 mod record;
 mod sparse;

@@ -121,7 +121,7 @@ impl Object {
 
     fn files(&self) -> io::Result<Arc<Files>> {
         self.slot.get(&self.shared.clock, || {
-            Files::open(&self.shared.objects, &self.name, self.incarnation)
+            Files::open(&self.shared.objects.get(), &self.name, self.incarnation)
         })
     }
 
@@ -217,11 +217,13 @@ impl Object {
             History::Clean => record.history = History::Since(Arc::downgrade(&files)),
             History::Since(_) | History::Broken => {}
         }
-        Ok(files::open_writer(
-            &self.shared.objects,
-            &self.name,
-            self.incarnation,
-        )?)
+        match files::open_writer(&self.shared.objects.get(), &self.name, self.incarnation) {
+            // Somebody has removed the file: it serves as long as it is open, and no longer.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(files::reopen_for_writing(&files.data)?)
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Inode number of the data file.
@@ -270,7 +272,7 @@ impl Object {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        files::unlink(&self.shared.objects, &self.name, self.incarnation)?;
+        files::unlink(&self.shared.objects.get(), &self.name, self.incarnation)?;
         record.life = Life::Unlinked;
         let present = self.presence.get();
         let record_bytes = record.place.record_bytes().next_multiple_of(BLOCK_BYTES);

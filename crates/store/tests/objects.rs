@@ -520,3 +520,24 @@ fn cut(path: &Path, len: u64) {
         .set_len(len)
         .unwrap();
 }
+
+#[test]
+fn a_cache_that_was_removed_is_made_again_and_open_objects_go_on() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("cache");
+    let cache = Cache::open(&dir).unwrap();
+    let open = cache.create(VOLUME, b"open", Some(8192), b"v").unwrap();
+    fill(&open, 0, 4096, 1);
+    std::fs::remove_dir_all(&dir).unwrap();
+    fill(&open, 4096, 4096, 2);
+    let mut bytes = [0; 8192];
+    assert_eq!(open.read_at(&mut bytes, 0).unwrap(), 8192);
+    assert_eq!((bytes[0], bytes[8191]), (1, 2));
+    for name in [&b"one"[..], b"two"] {
+        assert!(cache.lookup(VOLUME, name).unwrap().is_none());
+        let object = cache.create(VOLUME, name, Some(4096), b"v").unwrap();
+        fill(&object, 0, 4096, 3);
+        drop(object);
+        assert!(cache.lookup(VOLUME, name).unwrap().unwrap().is_complete());
+    }
+}
