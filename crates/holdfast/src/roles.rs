@@ -15,6 +15,9 @@ use crate::{logging, process};
 /// How long a new keeper waits for the lock of one that is just ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long those may take who only look whether a keeper lives.
+const LOOKERS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why a process of an instance ended with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
@@ -70,6 +73,7 @@ pub fn engine(args: &EngineArgs) -> Result<(), RoleError> {
         args.role.run_dir.clone(),
         idle_exit,
     )?;
+    clean_up_for_dead_keeper(&args.role.run_dir);
     Ok(())
 }
 
@@ -88,6 +92,18 @@ fn begin(name: &std::ffi::CStr, role: &'static str, args: &RoleArgs) {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     logging::init(role, args.log_level, args.log_limit_bytes);
     process::set_name(name);
+}
+
+/// A keeper that lives cleans up itself. One that is dead does not, and the daemons end only when the
+/// run directory is gone.
+fn clean_up_for_dead_keeper(run_dir: &Path) {
+    if KeeperLock::is_held(run_dir) {
+        return;
+    }
+    // Patience because whoever looks whether the lock is held holds it for a moment.
+    if let Ok(lock) = KeeperLock::acquire(run_dir, LOOKERS_PATIENCE) {
+        clean_up(run_dir, lock);
+    }
 }
 
 /// Removes the run directory of an instance that has ended, with the secrets in it. If somebody is
