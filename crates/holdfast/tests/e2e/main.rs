@@ -5,6 +5,8 @@ mod demo;
 mod engine_death;
 mod failover;
 mod first;
+mod full_disk;
+mod lifecycle;
 mod misbehaviour;
 mod origins;
 mod programs;
