@@ -104,10 +104,10 @@ fn through_the_page_cache(path: &Path) {
     }
 }
 
-/// Whether a process is `cat` in state D, which it is nowhere but in its read.
+/// Whether a process is `cat` or `dd` in state D, which it is nowhere but in its read.
 fn waits(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains("(cat) D")
+    stat.contains("(cat) D") || stat.contains("(dd) D")
 }
 
 #[test]
@@ -226,6 +226,58 @@ fn h08_an_object_that_never_answers_delays_no_other() {
     let ended = readers.wait_for_all("all are answered");
     assert!(ended.iter().all(std::process::ExitStatus::success));
     eventually("the instance winds down", || site.instances().is_empty());
+}
+
+/// The kernel's read-ahead makes background requests, of which it lets only so many wait.
+#[test]
+fn h08_stuck_background_reads_delay_no_other() {
+    if !can_mount("h08_stuck_background_reads_delay_no_other") {
+        return;
+    }
+    let site = Site::new();
+    put(&site, b"stuck", 1, 100 * 256 * 1024);
+    for (seed, name) in [(2, &b"cached"[..]), (3, b"missed")] {
+        put(&site, name, seed, 1 << 20);
+    }
+    let origin = serve_plainly(&site);
+    site.mount(OsStr::new(&origin.url()), &["--read-ahead", "0"]);
+    let mounted = site.mount_point();
+    let cached = std::fs::File::open(mounted.join("cached")).expect("opens");
+    std::fs::read(mounted.join("cached")).expect("reads");
+    rustix::fs::fadvise(&cached, 0, None, rustix::fs::Advice::DontNeed).expect("dropped");
+    drop(cached);
+    stall(&site, &origin, "stuck");
+    let spawn = |number: usize| {
+        Command::new("dd")
+            .arg(format!("if={}", mounted.join("stuck").display()))
+            .args(["of=/dev/null", "bs=4096", "count=1"])
+            .arg(format!("skip={}", number * 64))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dd starts")
+    };
+    let mut readers = Readers((0..100).map(spawn).collect());
+    eventually("all wait", || {
+        readers.0.iter().all(|child| waits(child.id()))
+    });
+    for name in ["cached", "missed"] {
+        let cmp = Command::new("cmp")
+            .arg(mounted.join(name))
+            .arg(site.source().join(name))
+            .spawn();
+        let ended = Readers(vec![cmp.expect("cmp starts")]).wait_for_all("others are answered");
+        assert!(
+            ended.iter().all(std::process::ExitStatus::success),
+            "{name}"
+        );
+    }
+    let still = readers.0.iter().filter(|child| waits(child.id())).count();
+    assert_eq!(still, 100, "and they still wait");
+    origin.faults().clear();
+    origin.drop_connections();
+    let ended = readers.wait_for_all("all are answered");
+    assert!(ended.iter().all(std::process::ExitStatus::success));
+    site.umount();
 }
 
 #[test]
