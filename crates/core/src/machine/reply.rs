@@ -55,10 +55,7 @@ impl Core {
         answer: Result<u64, Errno>,
     ) -> Result<ObjectId, ReplyError> {
         self.advance(now);
-        let Some((object, lease)) = self.open_request(session, id) else {
-            self.counters.replies_refused += 1;
-            return Err(ReplyError::NoSuchRequest);
-        };
+        let (object, lease) = self.answered_open(session, id)?;
         match answer {
             Ok(size_bytes) if self.is_same_size(object, size_bytes) => {
                 self.opened(object, lease, id, size_bytes);
@@ -67,6 +64,33 @@ impl Core {
             Err(errno) => self.open_refused(object, lease, id, errno, Refusal::from(errno)),
         }
         Ok(object)
+    }
+
+    /// The session answers an OPEN with another version of the object than its owner knows: as with another size in
+    /// [`Core::copen`], the daemon may be mistaken, so that it is ESTALE only after a bounded number of attempts.
+    ///
+    /// # Errors
+    /// As [`Core::copen`].
+    pub fn copen_of_another_version(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        id: MessageId,
+    ) -> Result<ObjectId, ReplyError> {
+        self.advance(now);
+        let (object, lease) = self.answered_open(session, id)?;
+        self.open_refused(object, lease, id, Errno::ESTALE, Refusal::Passing);
+        Ok(object)
+    }
+
+    fn answered_open(
+        &mut self,
+        session: SessionId,
+        id: MessageId,
+    ) -> Result<(ObjectId, LeaseId), ReplyError> {
+        let open = self.open_request(session, id);
+        self.counters.replies_refused += u64::from(open.is_none());
+        open.ok_or(ReplyError::NoSuchRequest)
     }
 
     fn is_same_size(&self, object: ObjectId, size_bytes: u64) -> bool {
