@@ -12,6 +12,7 @@ mod origins;
 mod programs;
 mod readers;
 mod readers_blocked;
+mod readers_stuck;
 mod sources;
 mod sources_auth;
 mod sources_big;

@@ -1,5 +1,5 @@
-//! Readers that wait for an origin that does not answer: they can be killed, they see no EINTR,
-//! and they hold up nobody else.
+//! Readers that wait for an origin that does not answer: they can be killed, and see no
+//! EINTR, and the mount can be taken away under them.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::origins::{put, serve_plainly};
 use crate::support::{Site, can_mount, eventually, has_program};
 
 /// Child processes, killed at the end whatever happens.
-struct Readers(Vec<Child>);
+pub struct Readers(pub Vec<Child>);
 
 impl Readers {
     /// One reader of 4 KiB at each of the block numbers.
-    fn of_blocks(path: &Path, blocks: impl Iterator<Item = usize>) -> Self {
+    pub fn of_blocks(path: &Path, blocks: impl Iterator<Item = usize>) -> Self {
         let spawn = |block: usize| {
             Command::new("dd")
                 .arg(format!("if={}", path.display()))
@@ -56,7 +56,8 @@ impl Readers {
         }
     }
 
-    fn wait_for_all(&mut self, what: &str) -> Vec<std::process::ExitStatus> {
+    /// Their ends, in order; panics when one does not end.
+    pub fn wait_for_all(&mut self, what: &str) -> Vec<std::process::ExitStatus> {
         let mut ended = vec![None; self.0.len()];
         eventually(what, || {
             for (child, ended) in self.0.iter_mut().zip(&mut ended) {
@@ -76,14 +77,15 @@ impl Drop for Readers {
     }
 }
 
-fn blocked(site: &Site) -> u64 {
+/// Readers that the engine lets wait.
+pub fn blocked(site: &Site) -> u64 {
     let sum = |instance: &serde_json::Value| instance["readers"]["blocked"].as_u64();
     site.instances().iter().filter_map(sum).sum()
 }
 
 /// No request for this file is answered from now on. It is looked up before: while a lookup waits,
 /// the kernel lets further readers of that name wait in the kernel.
-fn stall(site: &Site, origin: &Origin, name: &str) {
+pub fn stall(site: &Site, origin: &Origin, name: &str) {
     let metadata = std::fs::metadata(site.mount_point().join(name));
     assert!(metadata.expect("stats").is_file());
     let rule = FaultRule::always(Fault::Stall).on(Scope::Path(name.into()));
@@ -105,7 +107,7 @@ fn through_the_page_cache(path: &Path) {
 }
 
 /// Whether a process is `cat` or `dd` in state D, which it is nowhere but in its read.
-fn waits(pid: u32) -> bool {
+pub fn waits(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.contains("(cat) D") || stat.contains("(dd) D")
 }
@@ -181,102 +183,6 @@ fn h10_a_reader_with_sa_restart_and_an_alarm_clock_never_sees_eintr() {
         .expect("a count");
     assert!(alarms > 10, "{alarms} alarms prove nothing");
     assert!(std::fs::read(site.path("seen")).expect("reads") == bytes);
-    site.umount();
-}
-
-#[test]
-fn h08_an_object_that_never_answers_delays_no_other() {
-    if !can_mount("h08_an_object_that_never_answers_delays_no_other") {
-        return;
-    }
-    let site = Site::new();
-    put(&site, b"stuck", 1, 4 << 20);
-    let cached = put(&site, b"cached", 2, 1 << 20);
-    let missed = put(&site, b"missed", 3, 1 << 20);
-    let origin = serve_plainly(&site);
-    site.mount(OsStr::new(&origin.url()), &["--read-ahead", "0"]);
-    let mounted = site.mount_point();
-    assert!(std::fs::read(mounted.join("cached")).expect("reads") == cached);
-    stall(&site, &origin, "stuck");
-    let mut readers = Readers::of_blocks(&mounted.join("stuck"), (0..100).map(|n| n * 8));
-    eventually("all are blocked", || blocked(&site) == 100);
-    // Past the page cache for the hit, so that the engine must answer.
-    let hit = Readers::of_blocks(&mounted.join("cached"), 0..4).wait_for_all("hits are answered");
-    assert!(hit.iter().all(std::process::ExitStatus::success));
-    let miss = Command::new("cmp")
-        .arg(mounted.join("missed"))
-        .arg(site.source().join("missed"))
-        .spawn();
-    let miss = Readers(vec![miss.expect("cmp starts")]).wait_for_all("a miss is answered");
-    assert!(
-        miss.iter().all(std::process::ExitStatus::success),
-        "{} bytes",
-        missed.len()
-    );
-    assert_eq!(std::fs::read_dir(&mounted).expect("lists").count(), 3);
-    assert!(
-        std::fs::metadata(mounted.join("stuck"))
-            .expect("stats")
-            .is_file()
-    );
-    assert_eq!(blocked(&site), 100, "and they still wait");
-    rustix::mount::unmount(&mounted, rustix::mount::UnmountFlags::DETACH).expect("detaches");
-    origin.faults().clear();
-    origin.drop_connections();
-    let ended = readers.wait_for_all("all are answered");
-    assert!(ended.iter().all(std::process::ExitStatus::success));
-    eventually("the instance winds down", || site.instances().is_empty());
-}
-
-/// The kernel's read-ahead makes background requests, of which it lets only so many wait.
-#[test]
-fn h08_stuck_background_reads_delay_no_other() {
-    if !can_mount("h08_stuck_background_reads_delay_no_other") {
-        return;
-    }
-    let site = Site::new();
-    put(&site, b"stuck", 1, 100 * 256 * 1024);
-    for (seed, name) in [(2, &b"cached"[..]), (3, b"missed")] {
-        put(&site, name, seed, 1 << 20);
-    }
-    let origin = serve_plainly(&site);
-    site.mount(OsStr::new(&origin.url()), &["--read-ahead", "0"]);
-    let mounted = site.mount_point();
-    let cached = std::fs::File::open(mounted.join("cached")).expect("opens");
-    std::fs::read(mounted.join("cached")).expect("reads");
-    rustix::fs::fadvise(&cached, 0, None, rustix::fs::Advice::DontNeed).expect("dropped");
-    drop(cached);
-    stall(&site, &origin, "stuck");
-    let spawn = |number: usize| {
-        Command::new("dd")
-            .arg(format!("if={}", mounted.join("stuck").display()))
-            .args(["of=/dev/null", "bs=4096", "count=1"])
-            .arg(format!("skip={}", number * 64))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dd starts")
-    };
-    let mut readers = Readers((0..100).map(spawn).collect());
-    eventually("all wait", || {
-        readers.0.iter().all(|child| waits(child.id()))
-    });
-    for name in ["cached", "missed"] {
-        let cmp = Command::new("cmp")
-            .arg(mounted.join(name))
-            .arg(site.source().join(name))
-            .spawn();
-        let ended = Readers(vec![cmp.expect("cmp starts")]).wait_for_all("others are answered");
-        assert!(
-            ended.iter().all(std::process::ExitStatus::success),
-            "{name}"
-        );
-    }
-    let still = readers.0.iter().filter(|child| waits(child.id())).count();
-    assert_eq!(still, 100, "and they still wait");
-    origin.faults().clear();
-    origin.drop_connections();
-    let ended = readers.wait_for_all("all are answered");
-    assert!(ended.iter().all(std::process::ExitStatus::success));
     site.umount();
 }
 
