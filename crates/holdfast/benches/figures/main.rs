@@ -2,7 +2,7 @@
 //!
 //! Each figure is a median of several rounds, and in each round Holdfast and its measure (ext4 or what the temporary
 //! directory is on, curl) take turns, so that a busy machine is busy for both. Needs root (or fusermount3),
-//! /dev/fuse, curl, and 4 GiB in the temporary directory. Arguments pick parts by name: `sequential`, `random`,
+//! /dev/fuse, curl, and 8 GiB in the temporary directory. Arguments pick parts by name: `sequential`, `random`,
 //! `small`, `stalls`.
 
 mod place;
