@@ -517,3 +517,31 @@ fn a_reopen_with_another_size_does_not_replace_the_size_silently() {
     assert_eq!(rig.reader_events(), [failed(2, Errno::ESTALE)]);
     assert_eq!(rig.core.object_size(object), Some(SIZE_BYTES));
 }
+
+#[test]
+fn an_open_answered_with_another_version_is_given_to_others_before_it_is_estale() {
+    let mut rig = Rig::default();
+    let mistaken = rig.session(8);
+    let object = rig.object();
+    let another_version = |rig: &mut Rig| {
+        let open = rig.take(mistaken);
+        let now = rig.now;
+        let told = rig
+            .core
+            .copen_of_another_version(now, mistaken, open.msg_id);
+        assert_eq!(told, Ok(object));
+    };
+    rig.read(object, 1, blocks(0, 1));
+    another_version(&mut rig);
+    rig.wait(ms(1000));
+    let right = rig.session(8);
+    rig.serve(right);
+    assert_eq!(rig.reader_events(), [ready(1)]);
+    rig.end(right);
+    rig.read(object, 2, blocks(1, 1));
+    for _ in 0..3 {
+        another_version(&mut rig);
+        rig.wait(ms(1000));
+    }
+    assert_eq!(rig.reader_events(), [failed(2, Errno::ESTALE)]);
+}

@@ -1,7 +1,6 @@
 //! What the tests of failures share: readers that are processes of their own, a killer that counts real
-//! deaths, a keeper that is frozen so that nobody is restarted, and daemons that misbehave.
+//! deaths, and a keeper that is frozen so that nobody is restarted.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -261,62 +260,6 @@ impl Drop for FrozenKeeper {
     fn drop(&mut self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
     }
-}
-
-/// A daemon that misbehaves in one way (`fake_daemon.py`), on the site's device.
-pub struct Fake {
-    child: Child,
-    deeds: PathBuf,
-}
-
-impl Fake {
-    /// Starts one that serves the site's source in the way called `mode`.
-    pub fn start(site: &Site, mode: &str) -> Self {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let deeds = tempfile_in(site, mode);
-        let child = Command::new("python3")
-            .arg("-B")
-            .arg(tests.join("tests/e2e/fake_daemon.py"))
-            .arg(tests.join("../../examples/daemon.py"))
-            .arg(site.run_dir().join("device.sock"))
-            .arg(site.source())
-            .arg(mode)
-            .stdin(Stdio::null())
-            .stdout(File::create(&deeds).expect("a file"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("python3 starts");
-        Self { child, deeds }
-    }
-
-    /// How often it misbehaved so far.
-    pub fn deeds(&self) -> usize {
-        std::fs::read_to_string(&self.deeds).map_or(0, |text| text.lines().count())
-    }
-
-    /// Whether it has not ended.
-    pub fn lives(&mut self) -> bool {
-        self.child.try_wait().expect("a child of ours").is_none()
-    }
-
-    /// Its process number.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn tempfile_in(site: &Site, mode: &str) -> PathBuf {
-    (0..)
-        .map(|number| site.path(&format!("deeds-{mode}-{number}")))
-        .find(|path| !path.exists())
-        .expect("numbers do not end")
 }
 
 /// What the engine says of itself, asked directly: `holdfast status` would wait for a frozen keeper.

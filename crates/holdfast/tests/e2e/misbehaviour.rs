@@ -3,27 +3,33 @@
 use std::path::PathBuf;
 
 use crate::chaos::{
-    Fake, FrozenKeeper, Outcome, PATIENCE, Reader, engine_status, outcomes, paths_in, write_files,
+    FrozenKeeper, Outcome, PATIENCE, Reader, engine_status, outcomes, paths_in, write_files,
 };
+use crate::fake::Fake;
 use crate::support::{Site, can_mount, eventually, has_program};
 
 const FILE_BYTES: usize = (3 << 20) + 4097;
 const FILES: usize = 6;
 
-fn can_run(test: &str) -> bool {
+pub fn can_run(test: &str) -> bool {
     can_mount(test) && has_program(test, "sha256sum") && has_program(test, "python3")
 }
 
 /// A mounted site with two sets of files: one is read beside real daemons, one with the fake alone.
-struct Scene {
-    site: Site,
-    right: Vec<Outcome>,
-    beside: Vec<PathBuf>,
-    alone: Vec<PathBuf>,
+pub struct Scene {
+    /// Where.
+    pub site: Site,
+    /// What reads of either set give.
+    pub right: Vec<Outcome>,
+    /// Read beside real daemons.
+    pub beside: Vec<PathBuf>,
+    /// Read with the fake alone.
+    pub alone: Vec<PathBuf>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    /// Mounts.
+    pub fn new() -> Self {
         let site = Site::new();
         let names = write_files(&site.source().join("beside"), FILES, FILE_BYTES);
         write_files(&site.source().join("alone"), FILES, FILE_BYTES);
@@ -38,7 +44,8 @@ impl Scene {
         }
     }
 
-    fn fake(&self, mode: &str) -> Fake {
+    /// Starts a fake and waits until it is connected.
+    pub fn fake(&self, mode: &str) -> Fake {
         let before = self.sessions();
         let fake = Fake::start(&self.site, mode);
         eventually("the fake is connected", || {
@@ -176,43 +183,6 @@ fn h15_a_daemon_that_never_reads_its_socket_blocks_nobody_for_longer_than_it_liv
     scene.site.umount();
 }
 
-/// The first daemon dies at a certain moment of a request; its successor serves it.
-fn dies_at(test: &str, mode: &str) {
-    if !can_run(test) {
-        return;
-    }
-    let scene = Scene::new();
-    let frozen = FrozenKeeper::without_daemons(&scene.site);
-    let mut dying = scene.fake(mode);
-    let mut reader = Reader::start(&scene.alone[0]);
-    eventually("it is dead", || !dying.lives());
-    assert_eq!(dying.deeds(), 1);
-    assert!(reader.is_reading());
-    let successor = scene.fake("behaves");
-    assert_eq!(reader.outcome(PATIENCE), scene.right[0]);
-    drop(frozen);
-    drop(successor);
-    scene.site.umount();
-}
-
-#[test]
-fn a_daemon_dies_holding_an_open() {
-    dies_at("a_daemon_dies_holding_an_open", "dies-at-open");
-}
-
-#[test]
-fn a_daemon_dies_with_half_of_a_read_written() {
-    dies_at("a_daemon_dies_with_half_of_a_read_written", "dies-at-read");
-}
-
-#[test]
-fn a_daemon_dies_between_writing_and_cread() {
-    dies_at(
-        "a_daemon_dies_between_writing_and_cread",
-        "dies-before-cread",
-    );
-}
-
 /// Seed: the session outlives its first process, and `restore` brings back what that one had in hand.
 #[test]
 fn a_session_handed_to_a_successor_goes_on_after_restore() {
@@ -229,42 +199,6 @@ fn a_session_handed_to_a_successor_goes_on_after_restore() {
     drop(fake);
     scene.site.umount();
 }
-
-/// CLOSE is sent when a session holds too many idle objects; a daemon that dies of it costs nothing.
-#[test]
-fn a_daemon_dies_at_a_close() {
-    if !can_run("a_daemon_dies_at_a_close") {
-        return;
-    }
-    let site = Site::new();
-    let names = write_files(&site.source().join("many"), 1100, 4097);
-    site.mount_dir(&[]);
-    let frozen = FrozenKeeper::without_daemons(&site);
-    let mut dying = Fake::start(&site, "dies-at-close");
-    let reader = std::process::Command::new("python3")
-        .args(["-c", READ_ALL])
-        .arg(site.source().join("many"))
-        .arg(site.mount_point().join("many"))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("python3 starts");
-    eventually("it is dead", || !dying.lives());
-    assert_eq!(dying.deeds(), 1);
-    drop(frozen);
-    let output = reader.wait_with_output().expect("a child of ours");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        names.len().to_string()
-    );
-    site.umount();
-}
-
-/// Counts files that are equal in two directories.
-const READ_ALL: &str = "
-import os, sys
-a, b = sys.argv[1:]
-print(sum(open(os.path.join(a, n), 'rb').read() == open(os.path.join(b, n), 'rb').read() for n in os.listdir(a)))
-";
 
 /// The example daemon alone serves a whole tree.
 #[test]
