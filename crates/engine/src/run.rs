@@ -63,7 +63,7 @@ pub enum RunError {
 /// See [`RunError`].
 pub fn run(config: EngineConfig) -> Result<(), RunError> {
     let mut inherited = Inherited::take().map_err(system("inherited descriptors"))?;
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let cache = Cache::open(&config.cache_dir)?;
     let device = device_socket(&config, &mut inherited)?;
     let control = control_socket(&config, &mut inherited)?;
@@ -72,7 +72,7 @@ pub fn run(config: EngineConfig) -> Result<(), RunError> {
     let engine = Arc::new(Engine::new(
         config.run_dir.clone(),
         cache,
-        Config::default(),
+        core_config(descriptors),
         waker,
         work,
     ));
@@ -166,8 +166,8 @@ fn control_socket(
     Ok(listener)
 }
 
-/// Each open object takes two descriptors here (H16): as many as we may have.
-fn raise_descriptor_limit() {
+/// As many open files as we may have (H16); returns how many those are.
+fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -176,6 +176,18 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// A lease takes a descriptor here for as long as a daemon holds the object: with a low limit daemons
+/// may hold fewer, so that up to eight of them leave enough for the cache's files and the rest.
+fn core_config(descriptors: u64) -> Config {
+    const FOR_THE_REST: u64 = 768;
+    let mut config = Config::default();
+    let share = descriptors.saturating_sub(FOR_THE_REST) / 8;
+    let share = usize::try_from(share).unwrap_or(usize::MAX);
+    config.open_objects_per_session_max = config.open_objects_per_session_max.min(share.max(16));
+    config
 }
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> RunError {

@@ -58,7 +58,20 @@ pub enum RunError {
     /// epoll_wait(2) failed; the keeper cannot see any more. Children live on.
     #[error("the keeper cannot wait for events: {0}")]
     Wait(#[source] io::Error),
+    /// Too few files may be open, and there is no right to raise the limit.
+    #[error(
+        "only {limit} files may be open at once, {DESCRIPTORS_NEEDED} are needed: raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+    )]
+    DescriptorLimit {
+        /// The limit in force.
+        limit: u64,
+    },
 }
+
+/// The limit of open files that a keeper with the privilege sets.
+const DESCRIPTORS_WANTED: u64 = 65_536;
+/// The least with which an instance serves its readers whatever they open.
+const DESCRIPTORS_NEEDED: u64 = 1024;
 
 struct Keeper {
     roles: Vec<PreparedRole>,
@@ -145,7 +158,7 @@ impl Keeper {
             roles,
             slots,
             lingering: Vec::new(),
-            store: DescriptorStore::new(store_bound(raise_descriptor_limit())),
+            store: DescriptorStore::new(store_bound(raise_descriptor_limit()?)),
             phase: Phase::Serving,
             tick: Tick::default(),
             stop_grace: config.stop_grace,
@@ -219,22 +232,29 @@ impl Keeper {
     }
 }
 
-/// Raises the soft limit of open files to the hard one, for the keeper and, by inheritance, its children. Returns the
-/// limit in force; `None` = no limit.
-fn raise_descriptor_limit() -> Option<u64> {
+/// Raises the limit of open files, for the keeper and, by inheritance, its children: with the privilege to
+/// [`DESCRIPTORS_WANTED`], else the soft limit to the hard one (H16). Returns the limit in force; `None` = no limit.
+///
+/// # Errors
+/// [`RunError::DescriptorLimit`] when it is below [`DESCRIPTORS_NEEDED`]: an instance that runs out of descriptors
+/// would fail its readers, and a keeper without room would lose their mounts.
+fn raise_descriptor_limit() -> Result<Option<u64>, RunError> {
     let limit = getrlimit(Resource::Nofile);
-    match setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    ) {
-        Ok(()) => limit.maximum,
-        Err(errno) => {
-            tracing::warn!(%errno, "the limit of open files cannot be raised");
-            limit.current
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    for maximum in [hard.max(DESCRIPTORS_WANTED), hard] {
+        let wanted = (limit.maximum.is_some()).then_some(maximum);
+        let raised = Rlimit {
+            current: wanted,
+            maximum: wanted,
+        };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            break;
         }
+    }
+    let in_force = getrlimit(Resource::Nofile).current;
+    match in_force {
+        Some(limit) if limit < DESCRIPTORS_NEEDED => Err(RunError::DescriptorLimit { limit }),
+        Some(_) | None => Ok(in_force),
     }
 }
 
