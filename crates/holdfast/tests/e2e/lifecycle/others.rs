@@ -60,7 +60,7 @@ fn the_kernel_reads_ahead_further_than_by_default() {
     }
     let site = one_file();
     site.mount_dir(&[]);
-    let device = rustix::fs::stat(&site.mount_point())
+    let device = rustix::fs::stat(site.mount_point())
         .expect("the root")
         .st_dev;
     let path = format!(

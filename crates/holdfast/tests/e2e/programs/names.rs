@@ -120,7 +120,12 @@ fn seek_everywhere(dir: &Path) {
 }
 
 fn open_dir(dir: &Path) -> OwnedFd {
-    rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("opens")
+    rustix::fs::open(
+        dir,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .expect("opens")
 }
 
 /// The names of a directory in order, each with the offset behind it.

@@ -8,6 +8,9 @@ use rustix::io::Errno;
 use super::{in_mount, sample, shell};
 use crate::support::{Site, can_mount};
 
+/// Close-on-exec, lest programs that other tests start at the same time keep the mount in use.
+const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
 fn mounted(test: &str) -> Option<Site> {
     if !can_mount(test) {
         return None;
@@ -91,7 +94,7 @@ fn df_and_stat_know_the_file_system() {
         "{df}"
     );
     assert_eq!(in_mount(&site, "stat -f -c '%l %S' ."), "255 4096\n");
-    let statfs = rustix::fs::statvfs(&site.mount_point()).expect("statvfs");
+    let statfs = rustix::fs::statvfs(site.mount_point()).expect("statvfs");
     assert!(
         statfs
             .f_flag
@@ -133,36 +136,20 @@ fn path_descriptors_and_watches_work() {
     let Some(site) = mounted("path_descriptors_and_watches_work") else {
         return;
     };
-    let dir = rustix::fs::open(
-        site.mount_point(),
-        OFlags::PATH | OFlags::DIRECTORY,
-        Mode::empty(),
-    )
-    .expect("opens");
-    let file =
-        rustix::fs::openat(&dir, "sub/deeper/text", OFlags::PATH, Mode::empty()).expect("opens");
+    let dir = rustix::fs::open(site.mount_point(), PATH | OFlags::DIRECTORY, Mode::empty())
+        .expect("opens");
+    let file = rustix::fs::openat(&dir, "sub/deeper/text", PATH, Mode::empty()).expect("opens");
     let stat = rustix::fs::statat(&file, "", AtFlags::EMPTY_PATH).expect("stat");
     assert_eq!(stat.st_size, 15);
     let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     assert_eq!(std::fs::read(again).expect("reads"), b"one needle\nhay\n");
-    let link = rustix::fs::openat(
-        &dir,
-        "modes/link",
-        OFlags::PATH | OFlags::NOFOLLOW,
-        Mode::empty(),
-    )
-    .expect("opens");
+    let link = rustix::fs::openat(&dir, "modes/link", PATH | OFlags::NOFOLLOW, Mode::empty())
+        .expect("opens");
     let target = rustix::fs::readlinkat(&link, "", Vec::new()).expect("a target");
     assert_eq!(target.to_bytes(), b"../sub/deeper/text");
     watch(&site.mount_point());
     assert_eq!(
-        rustix::fs::openat(
-            CWD,
-            site.mount_point().join("none"),
-            OFlags::PATH,
-            Mode::empty()
-        )
-        .err(),
+        rustix::fs::openat(CWD, site.mount_point().join("none"), PATH, Mode::empty()).err(),
         Some(Errno::NOENT)
     );
     drop((dir, file, link));
