@@ -18,6 +18,9 @@ use crate::retry;
 
 /// Bytes are gathered up to this much before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
+/// A write of less is done where it is: it takes microseconds, while handing the runtime's thread over and getting
+/// another one costs more than the rest of a small file together.
+const HAND_OVER_BYTES: u64 = 64 * 1024;
 /// Progress is told in steps of at least this much.
 const PRESENT_STEP_BYTES: u64 = 256 * 1024;
 /// Most pieces gathered for one write; the kernel takes 1024.
@@ -187,8 +190,12 @@ impl Writer<'_> {
         if self.pieces.is_empty() {
             return Ok(());
         }
-        tokio::task::block_in_place(|| self.write_blocking())
-            .map_err(|errno| FillError::Store(wire(errno)))
+        let written = if self.gathered_end - self.written < HAND_OVER_BYTES {
+            self.write_blocking()
+        } else {
+            tokio::task::block_in_place(|| self.write_blocking())
+        };
+        written.map_err(|errno| FillError::Store(wire(errno)))
     }
 
     fn write_blocking(&mut self) -> Result<(), rustix::io::Errno> {
