@@ -104,12 +104,8 @@ impl Engine {
     /// Fetches `range` for nobody in particular, while the cache's disk is far from full: what is under
     /// way for this reader already is up to as much again, and there are others.
     pub(crate) fn prefetch(&self, object: &Arc<CachedObject>, range: ByteRange) {
-        if object.stored.is_present(range) {
-            // The threads of a mount read a stream in disorder, which the disk's own read-ahead takes for jumps.
-            return object.stored.will_need(range);
-        }
         let margin_bytes = range.len.saturating_mul(4);
-        if self.cache.has_room(margin_bytes).unwrap_or(true) {
+        if self.cache.has_room(margin_bytes).unwrap_or(true) && !object.stored.is_present(range) {
             self.with_hub(|hub| hub.prefetch(object, range));
         }
     }
