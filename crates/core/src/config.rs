@@ -23,6 +23,9 @@ pub struct Config {
     pub retry_backoff_max: Duration,
     /// A new reader ends the wait of the request it needs, at most once in this time. Default 100 ms.
     pub rearm_interval: Duration,
+    /// READs of one object that stand ready or are handed out at once; further ones wait, so that an object that is
+    /// never answered leaves its daemon to others (H08). At least 1; default 8, half of a daemon's workers.
+    pub object_reads_max: usize,
     /// Longest range of one READ, bytes, a multiple of 4096; longer needs are split. Default 8 MiB.
     pub read_len_max_bytes: u64,
     /// Number of the first request. Default 0, as the kernel's.
@@ -38,6 +41,7 @@ impl Default for Config {
             retry_backoff_first: Duration::from_millis(50),
             retry_backoff_max: Duration::from_secs(1),
             rearm_interval: Duration::from_millis(100),
+            object_reads_max: 8,
             read_len_max_bytes: 8 << 20,
             first_message_id: MessageId(0),
         }

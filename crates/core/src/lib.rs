@@ -75,6 +75,7 @@ mod read_table;
 mod reply;
 mod request;
 mod session;
+mod share;
 mod timer;
 mod waiter;
 

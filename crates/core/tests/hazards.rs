@@ -38,6 +38,36 @@ fn h15_nothing_is_handed_out_without_credit() {
 }
 
 #[test]
+fn h08_an_object_that_is_never_answered_leaves_its_daemon_to_others() {
+    let mut rig = Rig::new(Config {
+        object_reads_max: 2,
+        ..Config::default()
+    });
+    let session = rig.session(8);
+    let (stuck, stuck_lease) = rig.open_object(session);
+    let (other, _) = rig.open_object(session);
+    for reader in 0..20 {
+        rig.read(stuck, reader, blocks(reader * 2, 1));
+    }
+    let taken = rig.take_all(session);
+    assert_eq!(
+        taken.len(),
+        2,
+        "its share, though there are credits for more"
+    );
+    rig.read(other, 100, blocks(0, 1));
+    let others = rig.take_all(session);
+    assert_eq!(others.len(), 1);
+    assert_eq!(others[0].object, other);
+    // An answer makes room for one more, in the order in which they came.
+    rig.cread(stuck_lease, taken[0].msg_id, Ok(())).unwrap();
+    let next = rig.take_all(session);
+    assert_eq!(next.len(), 1);
+    assert_eq!(range_of(&next[0]), blocks(4, 1));
+    rig.core.check_invariants();
+}
+
+#[test]
 fn h15_a_close_needs_no_credit() {
     let mut rig = Rig::new(Config {
         open_objects_per_session_max: 1,

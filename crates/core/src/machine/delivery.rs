@@ -64,7 +64,8 @@ impl Core {
         id: MessageId,
         range: ByteRange,
     ) -> DeliveryBody {
-        self.unready(id);
+        // It keeps its place in the object's share until it is answered.
+        self.sessions.live_mut(session).reads.remove(&id);
         let state = self.objects.live(self.requests.live(id).object).state();
         let lease = state.open_lease().expect("a ready READ's object is OPEN");
         self.hand_out(session, id, lease);

@@ -29,6 +29,7 @@ impl Core {
         for (id, session) in self.sessions.iter() {
             self.check_session(id, session);
         }
+        self.check_shares();
         self.check_read_table();
         self.check_waiters();
         self.check_timers();
@@ -132,6 +133,21 @@ impl Core {
         self.check_queues(id, request);
     }
 
+    /// H08: an object has no more READs on their way than its share, and parks none while there is room.
+    fn check_shares(&self) {
+        let max = self.config.object_reads_max;
+        for (lease, active, parked) in self.shares.iter() {
+            let held = self.leases.live(lease);
+            let ready = self.sessions.live(held.session).reads.iter();
+            let ready = ready.filter(|id| self.requests.live(**id).object == held.object);
+            let handed_out = self.requests.iter().filter(|(_, request)| {
+                matches!(request.body, Body::Read { .. }) && request.delivered_with() == Some(lease)
+            });
+            assert_eq!(active, ready.count() + handed_out.count());
+            assert!(active <= max && (parked == 0 || active == max));
+        }
+    }
+
     fn check_queues(&self, id: MessageId, request: &Request) {
         let new = request.phase() == Phase::New;
         match request.body {
@@ -144,7 +160,9 @@ impl Core {
                 let lease = self.objects.live(request.object).state().open_lease();
                 let holder = lease.map(|lease| self.leases.live(lease).session);
                 for (session, record) in self.sessions.iter() {
-                    let ready = new && holder == Some(session);
+                    let parked = lease.is_some_and(|lease| self.shares.is_parked(lease, id));
+                    assert!(new || !parked);
+                    let ready = new && holder == Some(session) && !parked;
                     assert_eq!(record.reads.contains(&id), ready);
                 }
                 assert!(

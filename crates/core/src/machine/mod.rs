@@ -22,6 +22,7 @@ use crate::object::Objects;
 use crate::read_table::ReadTable;
 use crate::request::Requests;
 use crate::session::Sessions;
+use crate::share::Shares;
 use crate::timer::{Timer, Timers};
 use crate::waiter::Waiters;
 use crate::{Config, Event};
@@ -42,6 +43,7 @@ pub struct Core {
     reads: ReadTable,
     waiters: Waiters,
     leases: Leases,
+    shares: Shares,
     sessions: Sessions,
     /// New OPENs, for any session.
     opens: BTreeSet<MessageId>,
@@ -59,6 +61,7 @@ impl Core {
     pub fn new(config: Config) -> Self {
         assert!(config.open_attempts_max > 0, "OPEN needs an attempt");
         assert!(config.read_attempts_max > 0, "READ needs an attempt");
+        assert!(config.object_reads_max > 0, "an object needs a READ");
         assert!(
             config.read_len_max_bytes > 0 && config.read_len_max_bytes.is_multiple_of(BLOCK_BYTES),
             "a READ is made of whole blocks"
@@ -71,6 +74,7 @@ impl Core {
             reads: ReadTable::default(),
             waiters: Waiters::default(),
             leases: Leases::default(),
+            shares: Shares::default(),
             sessions: Sessions::default(),
             opens: BTreeSet::new(),
             timers: Timers::default(),

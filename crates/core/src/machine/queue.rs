@@ -7,7 +7,7 @@ use crate::moment::Moment;
 use crate::request::{Body, Origin, Phase};
 use crate::session::{Flow, Signal};
 use crate::timer::Timer;
-use crate::{Event, ObjectId, SessionId};
+use crate::{Event, LeaseId, ObjectId, SessionId};
 
 impl Core {
     /// Puts a new request where sessions find it. A READ of an object that is not OPEN goes nowhere.
@@ -24,7 +24,10 @@ impl Core {
                 }
             }
             Body::Read { .. } => {
-                if let Some(session) = self.holder(object) {
+                let max = self.config.object_reads_max;
+                if let Some((lease, session)) = self.holder(object)
+                    && self.shares.enter(lease, id, max)
+                {
                     self.sessions.live_mut(session).reads.insert(id);
                     self.announce(session);
                 }
@@ -44,8 +47,11 @@ impl Core {
                 self.opens.remove(&id);
             }
             Body::Read { .. } => {
-                if let Some(session) = self.holder(request.object) {
-                    self.sessions.live_mut(session).reads.remove(&id);
+                if let Some((lease, session)) = self.holder(request.object)
+                    && !self.shares.unpark(lease, id)
+                    && self.sessions.live_mut(session).reads.remove(&id)
+                {
+                    self.give_place(lease, session);
                 }
             }
             Body::Close { session, .. } => {
@@ -54,10 +60,18 @@ impl Core {
         }
     }
 
-    /// The session that holds the object open.
-    fn holder(&self, object: ObjectId) -> Option<SessionId> {
+    /// The lease of an object that is open, and the session that holds it.
+    fn holder(&self, object: ObjectId) -> Option<(LeaseId, SessionId)> {
         let lease = self.objects.live(object).state().open_lease()?;
-        Some(self.leases.live(lease).session)
+        Some((lease, self.leases.live(lease).session))
+    }
+
+    /// A READ of the lease left the ready queue or its daemon: another of its READs takes its place.
+    fn give_place(&mut self, lease: LeaseId, session: SessionId) {
+        if let Some(next) = self.shares.leave(lease) {
+            self.sessions.live_mut(session).reads.insert(next);
+            self.announce(session);
+        }
     }
 
     /// Takes a request back from the session it was handed to; it is new then, and in no queue.
@@ -68,6 +82,9 @@ impl Core {
         } else if let Some(lease) = request.delivered_with() {
             let session = self.leases.live(lease).session;
             self.sessions.live_mut(session).delivered.remove(&id);
+            if let Body::Read { .. } = self.requests.live(id).body {
+                self.give_place(lease, session);
+            }
         }
         self.requests.set_phase(id, Phase::New);
     }

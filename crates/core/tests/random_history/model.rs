@@ -80,6 +80,7 @@ impl Model {
             open_objects_per_session_max: 2,
             read_len_max_bytes: 4 * BLOCK_BYTES,
             first_message_id: MessageId(u32::MAX - 20),
+            object_reads_max: 2,
             ..Config::default()
         };
         let mut model = Self {

@@ -105,7 +105,6 @@ fn h08_stuck_background_reads_delay_no_other() {
 
 /// Whichever daemon has the object that never answers, it has others too, and goes on with them.
 #[test]
-#[ignore = "known to fail: the READs of one object can take all credits of the daemon that has it open"]
 fn h08_files_open_at_the_same_daemon_are_not_delayed() {
     if !can_mount("h08_files_open_at_the_same_daemon_are_not_delayed") {
         return;
