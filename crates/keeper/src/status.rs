@@ -17,7 +17,7 @@ use crate::config::Role;
 pub const SOCKET_NAME: &str = "keeper.sock";
 
 /// How long [`query`] waits for the answer; a live keeper takes less than a millisecond.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that [`query`] reads, bytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 

@@ -12,8 +12,10 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use super::SOCKET_NAME;
 use super::protocol::{EngineStatus, MountReply, MountRequest, Reply, Request};
 
-/// How long the engine may take to answer.
+/// How long the engine may take to begin a mount.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long the engine may take to tell its state: one that hangs is to be seen soon.
+const STATUS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a call on the control socket failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn status(&mut self) -> Result<EngineStatus, ClientError> {
+        self.stream.set_read_timeout(Some(STATUS_WITHIN))?;
         match self.ask(&Request::Status, None)? {
             Reply::Status(status) => Ok(*status),
             Reply::Refused { reason } => Err(ClientError::Refused(reason)),
