@@ -18,7 +18,7 @@ use crate::namespace::metadata::{Failure, Look};
 use crate::namespace::node::{Node, inode_of};
 
 use super::attributes;
-use super::perform::{Outcome, answered};
+use super::outcome::{Outcome, answered};
 use super::waiting::{EntryStyle, Waiting};
 
 /// Offset behind `.`.

@@ -8,7 +8,7 @@ use crate::namespace::metadata::Failure;
 use crate::namespace::resolve::{Resolved, resolve};
 
 use super::attributes;
-use super::perform::{Outcome, answered};
+use super::outcome::{Outcome, answered};
 use super::waiting::Waiting;
 
 /// Answers a LOOKUP, or says what it needs.

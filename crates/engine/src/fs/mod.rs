@@ -7,6 +7,7 @@ pub mod attributes;
 pub mod directory;
 pub mod interrupts;
 pub mod lookup;
+pub mod outcome;
 pub mod perform;
 pub mod read;
 pub mod serve;

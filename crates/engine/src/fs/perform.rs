@@ -2,62 +2,19 @@
 
 use std::sync::Arc;
 
-use holdfast_fuse::{Accepted, ReplyBuffer, ReplyError};
-use holdfast_proto::{ByteRange, Errno};
+use holdfast_fuse::ReplyBuffer;
+use holdfast_proto::Errno;
 
 use crate::engine::Engine;
-use crate::hub::Need;
 use crate::namespace::metadata::Failure;
-use crate::objects::CachedObject;
 
+use super::outcome::{Outcome, to_system};
 use super::waiting::{Job, Waiting};
 use super::{directory, lookup, read};
 
 /// A request is tried this often before it fails: each try follows news that it can be answered,
 /// so that this is reached only by a cache that loses what it was just given.
 const ATTEMPTS_MAX: u32 = 64;
-
-/// How a try went.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The kernel has its answer, or wants none any more.
-    Answered,
-    /// The kernel is to get this error.
-    Failed(Errno),
-    /// It needs this first.
-    Wait(Need),
-    /// As the first says; besides, these bytes will be wanted soon.
-    AndPrefetch(Box<Outcome>, Arc<CachedObject>, ByteRange),
-}
-
-impl Outcome {
-    /// This outcome, with bytes to fetch for later.
-    #[must_use]
-    pub fn and_prefetch(self, object: Arc<CachedObject>, range: ByteRange) -> Self {
-        Self::AndPrefetch(Box::new(self), object, range)
-    }
-}
-
-/// The outcome of having sent a reply.
-#[must_use]
-pub fn answered(sent: Result<Accepted, ReplyError>) -> Outcome {
-    match sent {
-        Ok(Accepted::Accepted | Accepted::Gone) => Outcome::Answered,
-        Err(ReplyError::Buffer(error)) => {
-            tracing::error!(%error, "no buffer for a reply");
-            Outcome::Failed(Errno::ENOMEM)
-        }
-        Err(error @ ReplyError::TooLong { .. }) => {
-            tracing::error!(%error, "a reply was not sent");
-            Outcome::Failed(Errno::EIO)
-        }
-        Err(ReplyError::Write(errno)) => {
-            // The request has been failed by the kernel already.
-            tracing::error!(%errno, "the kernel refused a reply");
-            Outcome::Answered
-        }
-    }
-}
 
 /// Tries `waiting`; `went` is how its last wait ended.
 pub(crate) fn perform(
@@ -125,10 +82,4 @@ pub fn fail(waiting: &Waiting, errno: Errno) {
     if let Err(error) = waiting.mount.connection.reply_error(waiting.unique, errno) {
         tracing::error!(%error, "an error could not be told");
     }
-}
-
-/// The same number as the FUSE crate has it.
-#[must_use]
-pub fn to_system(errno: Errno) -> holdfast_fuse::Errno {
-    holdfast_fuse::Errno::from_raw_os_error(errno.get())
 }

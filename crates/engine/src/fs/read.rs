@@ -10,7 +10,7 @@ use crate::mount::Mount;
 use crate::namespace::metadata::Failure;
 use crate::namespace::node::{Node, NodeKind};
 
-use super::perform::{Outcome, answered};
+use super::outcome::{Outcome, answered};
 use super::waiting::Waiting;
 
 /// Answers a READ from the cache, or says which bytes it needs.

@@ -14,7 +14,8 @@ use crate::namespace::node::{Node, NodeKind};
 
 use super::attributes;
 use super::interrupts::Interrupts;
-use super::perform::{perform, to_system};
+use super::outcome::to_system;
+use super::perform::perform;
 use super::waiting::{EntryStyle, Job, Waiting};
 
 /// Why a thread stopped serving.
