@@ -11,6 +11,23 @@ use holdfast_store::Object as StoredObject;
 
 use crate::read_ahead::ReadAhead;
 
+/// Which cookie of which volume, hashed: the key of tables that hold many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ObjectKey([u8; 16]);
+
+impl ObjectKey {
+    /// The key of `cookie` in `volume`.
+    #[must_use]
+    pub fn of(volume: &str, cookie: &CookieKey) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(volume.as_bytes()).update(b"\0");
+        hasher.update(&cookie.encode());
+        let mut key = [0; 16];
+        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(key)
+    }
+}
+
 /// Tells one [`CachedObject`] from every other of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(u64);
@@ -70,7 +87,7 @@ impl CachedObject {
 /// one object and fetch nothing twice.
 #[derive(Debug, Default)]
 pub struct DataObjects {
-    by_key: Mutex<HashMap<[u8; 16], Weak<CachedObject>>>,
+    by_key: Mutex<HashMap<ObjectKey, Weak<CachedObject>>>,
 }
 
 impl DataObjects {
@@ -84,11 +101,7 @@ impl DataObjects {
         cookie: &CookieKey,
         make: impl FnOnce() -> Result<CachedObject, E>,
     ) -> Result<Arc<CachedObject>, E> {
-        let mut key = [0; 16];
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(volume.as_bytes()).update(b"\0");
-        hasher.update(&cookie.encode());
-        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        let key = ObjectKey::of(volume, cookie);
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(object) = by_key.get(&key).and_then(Weak::upgrade) {
             return Ok(object);

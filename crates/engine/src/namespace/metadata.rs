@@ -19,7 +19,7 @@ use crate::engine::{Engine, reader_errno};
 use crate::hub::Need;
 use crate::listing_index::IndexedListing;
 use crate::mount::Mount;
-use crate::objects::CachedObject;
+use crate::objects::{CachedObject, ObjectKey};
 
 /// Bytes of documents held in memory; what does not fit is read from disk again.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -87,8 +87,6 @@ pub enum Look {
     Refused(Errno),
 }
 
-type Key = [u8; 16];
-
 #[derive(Debug, Clone)]
 enum Known {
     Absent,
@@ -98,8 +96,8 @@ enum Known {
 #[derive(Debug, Clone)]
 struct ByMemory;
 
-impl Weighter<Key, Known> for ByMemory {
-    fn weight(&self, _: &Key, known: &Known) -> u64 {
+impl Weighter<ObjectKey, Known> for ByMemory {
+    fn weight(&self, _: &ObjectKey, known: &Known) -> u64 {
         64 + match known {
             Known::Absent => 0,
             Known::Document(document) => document.listing.memory_bytes() as u64,
@@ -116,10 +114,10 @@ enum Refresh {
 /// All documents of an engine.
 #[derive(Debug)]
 pub struct Metadata {
-    known: MemoryCache<Key, Known, ByMemory>,
-    refreshes: Mutex<HashMap<Key, Refresh>>,
+    known: MemoryCache<ObjectKey, Known, ByMemory>,
+    refreshes: Mutex<HashMap<ObjectKey, Refresh>>,
     /// Entries that the origin contradicted: the listing is not asked for them.
-    distrusted: Mutex<HashMap<Key, SystemTime>>,
+    distrusted: Mutex<HashMap<ObjectKey, SystemTime>>,
 }
 
 impl Default for Metadata {
@@ -141,14 +139,21 @@ impl Metadata {
         cookie: &CookieKey,
         failure: Option<&Failure>,
     ) -> Look {
-        let key = key_of(&mount.volume, cookie);
+        let key = ObjectKey::of(&mount.volume, cookie);
         if let Some(ready) = self.fresh_in_memory(key, mount) {
             return ready;
         }
         let mut refreshes = lock(&self.refreshes);
         let current = self.current(engine, mount, cookie, key);
         if let Some(failure) = failure.filter(|failure| failure.object.cookie == *cookie) {
-            return Self::give_up(engine, &mut refreshes, key, failure, current);
+            return Self::give_up(
+                engine,
+                &mut refreshes,
+                key,
+                &failure.object,
+                failure.errno,
+                current,
+            );
         }
         if let Some(document) = &current
             && let Some(left) = self.remaining(&key, document, mount.request.metadata_ttl())
@@ -183,7 +188,7 @@ impl Metadata {
         cookie: &CookieKey,
         ttl: Option<Duration>,
     ) -> Option<(Arc<Document>, Duration)> {
-        let key = key_of(&mount.volume, cookie);
+        let key = ObjectKey::of(&mount.volume, cookie);
         let document = match self.known.get(&key) {
             Some(Known::Document(document)) => document,
             Some(Known::Absent) => return None,
@@ -199,17 +204,17 @@ impl Metadata {
     /// Notes that the origin contradicts what is known of this entry: what was fetched until now is
     /// too old, and listings are not believed about it.
     pub fn distrust(&self, volume: &str, entry: &CookieKey) {
-        lock(&self.distrusted).insert(key_of(volume, entry), SystemTime::now());
+        lock(&self.distrusted).insert(ObjectKey::of(volume, entry), SystemTime::now());
     }
 
     /// Whether [`Metadata::distrust`] was called for this entry.
     pub fn is_distrusted(&self, volume: &str, entry: &CookieKey) -> bool {
         let distrusted = lock(&self.distrusted);
-        !distrusted.is_empty() && distrusted.contains_key(&key_of(volume, entry))
+        !distrusted.is_empty() && distrusted.contains_key(&ObjectKey::of(volume, entry))
     }
 
     /// How long `document` may still be believed; `None` when it is too old.
-    fn remaining(&self, key: &Key, document: &Document, ttl: Duration) -> Option<Duration> {
+    fn remaining(&self, key: &ObjectKey, document: &Document, ttl: Duration) -> Option<Duration> {
         let distrusted = lock(&self.distrusted);
         if distrusted
             .get(key)
@@ -227,7 +232,7 @@ impl Metadata {
         ttl.checked_sub(age).filter(|left| !left.is_zero())
     }
 
-    fn fresh_in_memory(&self, key: Key, mount: &Mount) -> Option<Look> {
+    fn fresh_in_memory(&self, key: ObjectKey, mount: &Mount) -> Option<Look> {
         match self.known.get(&key)? {
             Known::Absent => None,
             Known::Document(document) => {
@@ -243,7 +248,7 @@ impl Metadata {
         engine: &Engine,
         mount: &Mount,
         cookie: &CookieKey,
-        key: Key,
+        key: ObjectKey,
     ) -> Option<Arc<Document>> {
         match self.known.get(&key) {
             Some(Known::Document(document)) => return Some(document),
@@ -264,8 +269,8 @@ impl Metadata {
     fn advance(
         &self,
         engine: &Engine,
-        refreshes: &mut HashMap<Key, Refresh>,
-        key: Key,
+        refreshes: &mut HashMap<ObjectKey, Refresh>,
+        key: ObjectKey,
         object: &Arc<CachedObject>,
         current: Option<Arc<Document>>,
     ) -> Look {
@@ -280,11 +285,11 @@ impl Metadata {
                     size,
                     "larger than {DOCUMENT_BYTES_MAX} bytes, refused"
                 );
-                return Self::give_up_now(engine, refreshes, key, object, Errno::EFBIG, current);
+                return Self::give_up(engine, refreshes, key, object, Errno::EFBIG, current);
             }
             None => {
                 tracing::error!(object = object.label(), "an empty document, refused");
-                return Self::give_up_now(engine, refreshes, key, object, Errno::EIO, current);
+                return Self::give_up(engine, refreshes, key, object, Errno::EIO, current);
             }
         };
         if !object.stored.is_present(whole) {
@@ -299,31 +304,15 @@ impl Metadata {
                     .insert(key, Known::Document(Arc::clone(&document)));
                 Look::Ready(document, Duration::from_secs(1))
             }
-            Err(errno) => Self::give_up_now(engine, refreshes, key, object, errno, current),
+            Err(errno) => Self::give_up(engine, refreshes, key, object, errno, current),
         }
     }
 
+    /// The fetch of `object` failed: the old document serves on, if there is one.
     fn give_up(
         engine: &Engine,
-        refreshes: &mut HashMap<Key, Refresh>,
-        key: Key,
-        failure: &Failure,
-        current: Option<Arc<Document>>,
-    ) -> Look {
-        Self::give_up_now(
-            engine,
-            refreshes,
-            key,
-            &failure.object,
-            failure.errno,
-            current,
-        )
-    }
-
-    fn give_up_now(
-        engine: &Engine,
-        refreshes: &mut HashMap<Key, Refresh>,
-        key: Key,
+        refreshes: &mut HashMap<ObjectKey, Refresh>,
+        key: ObjectKey,
         object: &Arc<CachedObject>,
         errno: Errno,
         current: Option<Arc<Document>>,
@@ -421,15 +410,6 @@ fn read_document(
         fetched_at: stored.created_at(),
         slot,
     })
-}
-
-fn key_of(volume: &str, cookie: &CookieKey) -> Key {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(volume.as_bytes()).update(b"\0");
-    hasher.update(&cookie.encode());
-    let mut key = Key::default();
-    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    key
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
